@@ -1,0 +1,127 @@
+//! The contract between the engine and a connector.
+//!
+//! A connector gets a [`Request`] and returns an [`Outcome`]; it never sees engine, journal or machine.
+//! The engine has made the intent durable before [`Connector::call`] runs, and it may run again with the same
+//! [`Request::key`] after a crash, as far as the operation's [`Class`] allows.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use cpd_core::catalog::{Class, OperationSpec};
+pub use cpd_core::problem::{Problem, Standard};
+pub use cpd_core::time::Timestamp;
+pub use cpd_core::{Value, json};
+pub use tokio_util::sync::CancellationToken;
+
+/// A future that a connector returns.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Who calls, what for, and how long it may take.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// `connector.operation`.
+    pub operation: Arc<str>,
+    /// The operation's version that the run is pinned to.
+    pub version: Arc<str>,
+    /// The run, as people type it.
+    pub run: Arc<str>,
+    /// The workflow's name.
+    pub workflow: Arc<str>,
+    /// The task's reference: a JSON pointer such as `/do/0/measure`.
+    pub task: Arc<str>,
+    /// 1 for the first attempt; grows over retries and restarts.
+    pub attempt: u32,
+    /// The same over all attempts of one effect; different for different effects.
+    pub key: Arc<str>,
+    /// When the engine stops waiting. The connector should give up a little before.
+    pub deadline: Option<Timestamp>,
+    /// The evaluated `with`.
+    pub input: Value,
+    /// Is cancelled when the run, the task or the process ends. Stop as soon as it is safe.
+    pub cancel: CancellationToken,
+}
+
+impl Request {
+    /// Reads the input as `T`.
+    ///
+    /// # Errors
+    /// A `validation` problem that says what was found and expected: return it as [`Outcome::Refused`].
+    pub fn input<T: serde::de::DeserializeOwned>(&self) -> Result<T, Problem> {
+        self.input.to().map_err(|e| {
+            Problem::standard(Standard::Validation, format!("`with` of {} does not fit: {e}", self.operation))
+        })
+    }
+}
+
+/// What became of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It happened.
+    Succeeded(Success),
+    /// It did not happen and will not: do not retry.
+    Refused(Problem),
+    /// It did not happen this time: retry by policy, not before the given delay.
+    Failed {
+        /// Why.
+        problem: Problem,
+        /// What the other side asked for (`Retry-After`).
+        not_before: Option<Duration>,
+    },
+    /// Nobody knows whether it happened (a lost answer, a time-out after sending).
+    Unknown(Problem),
+}
+
+/// The good outcome.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Success {
+    /// What the workflow goes on with.
+    pub output: Value,
+    /// What the log keeps beside it and the workflow does not see: prompt, model, tokens, cost, reasoning, request ids.
+    pub evidence: Option<Value>,
+}
+
+impl Outcome {
+    /// Success with an output and no evidence.
+    pub fn succeeded(output: impl Into<Value>) -> Self {
+        Outcome::Succeeded(Success { output: output.into(), evidence: None })
+    }
+}
+
+/// What a connector found out about an earlier call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reconciled {
+    /// It had happened; this was the outcome.
+    Happened(Outcome),
+    /// It had not happened: it may be called again with the same key.
+    NotHappened,
+    /// The connector cannot tell.
+    CannotTell(Problem),
+}
+
+/// Something that performs operations in the world.
+pub trait Connector: Send + Sync + 'static {
+    /// The first part of its operations' names, such as `atlas`.
+    fn name(&self) -> &str;
+
+    /// What it offers. Asked once, when the engine opens.
+    fn operations(&self) -> Vec<OperationSpec>;
+
+    /// Performs `request.operation`. Must not panic on any input; must end soon after `request.cancel`.
+    fn call(&self, request: Request) -> BoxFuture<'_, Outcome>;
+
+    /// Finds out what became of an earlier call with the same key. Asked only for operations that say `reconciles`.
+    fn reconcile(&self, request: Request) -> BoxFuture<'_, Reconciled> {
+        let problem =
+            Problem::standard(Standard::Runtime, format!("{} cannot reconcile {}", self.name(), request.operation));
+        Box::pin(async move { Reconciled::CannotTell(problem) })
+    }
+}
+
+impl fmt::Debug for dyn Connector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Connector({})", self.name())
+    }
+}

@@ -1,0 +1,1 @@
+//! The `cpd` daemon and command line.

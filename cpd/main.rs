@@ -1,0 +1,2 @@
+//! The `cpd` binary.
+fn main() {}
