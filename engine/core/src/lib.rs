@@ -8,6 +8,7 @@
 //! Everything in this crate is a function of its arguments. `now` is an argument.
 
 pub mod catalog;
+pub mod definition;
 pub mod problem;
 pub mod time;
 pub mod value;

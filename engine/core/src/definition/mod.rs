@@ -1,0 +1,3 @@
+//! Workflow definitions: from text to a checked, typed [`plan::Plan`].
+
+pub mod plan;
