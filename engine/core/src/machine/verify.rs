@@ -59,8 +59,23 @@ impl Run {
     /// # Errors
     /// The first difference. The run has the state before it.
     pub fn verify(&mut self, events: &[Event], env: &Env<'_>, commands: &mut Vec<Command>) -> Result<(), Box<Divergence>> {
+        self.verify_part(events, false, true, env, commands)
+    }
+
+    /// The same for a part of an entry: `begun` if its first event was applied already, not `whole` if events follow.
+    ///
+    /// # Errors
+    /// The first difference; its index counts from the first of `events`.
+    pub fn verify_part(
+        &mut self,
+        events: &[Event],
+        begun: bool,
+        whole: bool,
+        env: &Env<'_>,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Box<Divergence>> {
         for (index, found) in events.iter().enumerate() {
-            let outside = index == 0 && !found.is_decided();
+            let outside = index == 0 && !begun && !found.is_decided();
             let expected = if outside { self.expected_from_outside(found, env) } else { decide(self, env) };
             let fits = match &expected {
                 Some(expected) => same(expected, found),
@@ -77,7 +92,7 @@ impl Run {
                 Box::new(Divergence { index, task, found, expected, misfit })
             })?;
         }
-        if events.len() < EVENTS_MAX
+        if whole && events.len() + usize::from(begun) < EVENTS_MAX
             && let Some(expected) = decide(self, env)
         {
             let task = expected.act().and_then(|a| self.act(a)).map(|a| self.node_of(a).pointer.to_string());
