@@ -50,6 +50,11 @@ pub(super) fn parse(source: &str) -> Result<Vec<Token<&str>>, CompileError> {
     if source.trim().is_empty() {
         return Err(CompileError::new("empty expression", 0..source.len(), "write `.` for the input itself"));
     }
+    let module = source.split_whitespace().next().filter(|w| matches!(*w, "import" | "include" | "module"));
+    if let Some(word) = module {
+        let message = format!("{word} is not available in expressions");
+        return Err(CompileError::at(source, word, message, "an expression sees only what it is given"));
+    }
     let tokens = Lexer::new(source).lex().map_err(|errors| lex_error(source, errors))?;
     if weight(&tokens) > OPERATORS {
         let message = format!("more than {OPERATORS} operators in one place");
@@ -133,7 +138,7 @@ fn parse_error<'s>(source: &'s str, errors: &[parse::TError<'_, &'s str>]) -> Co
     let ellipsis = if shown.len() < at.len() { "…" } else { "" };
     let found = if at.is_empty() { "the end of the expression".to_owned() } else { format!("`{shown}{ellipsis}`") };
     let hint = match (expected, at) {
-        (_, "?//") => "destructuring alternatives are not supported; use `if type == …` or `try`",
+        (parse::Expect::Just("|"), "?") => "destructuring alternatives are not supported; use `if type == …` or `try`",
         (_, "==") => "`==` needs a value on both sides",
         (parse::Expect::Term, "") => "something is missing at the end",
         (parse::Expect::Nothing, _) => "join two expressions with `|`, `,` or an operator",

@@ -371,14 +371,15 @@ impl ValT for V {
                 return whole.map_range(start.as_ref()..end.as_ref(), opt, f);
             }
             (value, key) => {
-                let e = match (&value, key) {
-                    (Value::Obj(_) | Value::Arr(_) | Value::Null, k) => {
-                        format!("Cannot update field at {} index of {}", k.kind(), value.kind())
+                // jq reads before it writes, so an index that does not fit fails as it does when reading.
+                let e = match ops::index(&value, key) {
+                    Err(e) => e,
+                    Ok(_) if value.as_str().is_some() => Raised(Value::from("Cannot update string slices")),
+                    Ok(_) => {
+                        Raised(Value::from(format!("Cannot update field at {} index of {}", key.kind(), value.kind())))
                     }
-                    (Value::Str(_), Value::Obj(_)) => "Cannot update string slices".to_owned(),
-                    (v, k) => format!("Cannot index {} with {} ({})", v.kind(), k.kind(), print::preview(k)),
                 };
-                return Ok(fail(value, Raised(Value::from(e)))?);
+                return Ok(fail(value, e)?);
             }
         };
         Ok(V::bounded(updated, depth).map_err(Error::from)?)
@@ -398,7 +399,7 @@ impl ValT for V {
             value => {
                 let e = match &value {
                     Value::Str(_) => Raised(Value::from("Cannot update string slices")),
-                    v => Raised(Value::from(format!("Cannot update field at object index of {}", v.kind()))),
+                    v => Raised(Value::from(format!("Cannot index {} with object", v.kind()))),
                 };
                 return Ok(opt.fail(V::at_most(value, self.depth), |_| Error::from(e))?);
             }

@@ -29,6 +29,9 @@ def nth($n; g): if $n < 0 then error("nth doesn't support negative indices") els
 def in(xs): . as $x | xs | has($x);
 def inside(xs): . as $x | xs | contains($x);
 
+def have_literal_numbers: true;
+def have_decnum: false;
+
 # Kinds.
 def values: select(. != null);
 def nulls: select(. == null);

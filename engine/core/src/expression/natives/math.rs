@@ -1,7 +1,8 @@
 //! Mathematics on doubles, with the same bits on every platform: `libm` in Rust, not the system's.
 
 use super::super::interp::V;
-use super::super::ops::{Op, unfit};
+use super::super::ops::{self, Op, unfit};
+use super::super::order;
 use super::{Entry, value};
 use crate::value::{Num, Value};
 
@@ -77,7 +78,8 @@ fn abs(v: &Value) -> Op {
     match v {
         Value::Num(Num::Int(i)) => Ok(i.checked_abs().map_or_else(|| Value::from((*i as f64).abs()), Value::from)),
         Value::Num(Num::Float(f)) => Ok(Value::from(if *f < 0.0 { -f } else { *f })),
-        v => unfit(v, "has no absolute value"),
+        v if order::less(v, &Value::from(0_i64)) => ops::neg(v),
+        v => Ok(v.clone()),
     }
 }
 

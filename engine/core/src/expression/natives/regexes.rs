@@ -104,12 +104,18 @@ fn find(v: &Value, re: &Value, flags: &Value, test: &Value) -> Op {
     }
     let mut found = Vec::new();
     let mut chars = Chars { s, byte: 0, chars: 0 };
-    for captures in regex.captures_iter(s) {
-        if captures.get_match().is_empty() && flags.not_empty {
-            continue;
-        }
+    // Where a search begins: after the last match, one character on if that was empty. Unlike the crate's own iterator
+    // this admits an empty match right behind another one, as jq does.
+    let mut start = 0;
+    while let Some(captures) = (start <= s.len()).then(|| regex.captures_at(s, start)).flatten() {
+        let whole = captures.get_match();
+        let step = s[whole.end()..].chars().next().map_or(1, char::len_utf8);
+        start = whole.end() + if whole.is_empty() { step } else { 0 };
         if !burn(1 + captures.len() as u64) {
             return spent();
+        }
+        if whole.is_empty() && flags.not_empty {
+            continue;
         }
         found.push(describe(&regex, &captures, &mut chars));
         if !flags.global {
