@@ -185,7 +185,7 @@ impl Builder {
             move |source: std::io::Error| Error::File { action, path, source: Arc::new(source) }
         };
         std::fs::create_dir_all(&self.data).map_err(file("create the data directory", &self.data))?;
-        let lock = DirLock::acquire(&self.data)?;
+        let lock = DirLock::acquire(&self.data, &self.clock.now().to_string())?;
         let journal = self.data.join("journal");
         let (log, recovered) = Log::open(&journal, self.log)?;
         let reader = Reader::open(&journal)?;

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cpd_core::Value;
 use cpd_core::definition::plan::{Plan, PinKind};

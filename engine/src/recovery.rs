@@ -62,7 +62,7 @@ impl Recovery {
         let (applied, caught_up) = index::catch_up(index, reader, index.applied_lsn()?)?;
         let mut runs = Vec::new();
         for (key, _) in index.scan(OPEN, &[], false, usize::MAX)? {
-            let Ok(id) = key.try_into() else { continue };
+            let Ok(id) = <[u8; 16]>::try_from(key) else { continue };
             let Some(row) = index.get(RUNS, &id)?.and_then(|bytes| index::read_row(&bytes)) else { continue };
             let last = Position(row.last);
             runs.push(match row.wake {

@@ -136,13 +136,11 @@ impl Registry {
         Ok(Self { operations, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
     }
 
-    /// A registry of what the journal says, without operations of its own: for looking, not for running.
-    pub(crate) fn from_entries<'a>(entries: impl IntoIterator<Item = &'a StoredEntry>) -> Result<Self, Error> {
+    /// A registry of registrations as they stand in a journal or a bundle.
+    pub(crate) fn from_records(records: &[crate::history::RawRecord]) -> Result<Self, Error> {
         let mut inner = Inner::default();
-        for entry in entries {
-            for record in entry.records() {
-                inner.take_record(record.kind, record.version, record.payload)?;
-            }
+        for record in records {
+            inner.take_record(record.kind, record.version, &record.payload)?;
         }
         let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
         Ok(Self { operations: Vec::new(), inner: RwLock::new(inner), chain })

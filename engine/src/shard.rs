@@ -446,6 +446,7 @@ impl Shard {
         if !load {
             return;
         }
+        let dispatching = self.shared.dispatching;
         let slot = match self.wake_up(id) {
             Ok(slot) => slot,
             Err(error) => {
@@ -461,12 +462,12 @@ impl Shard {
             .filter(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)))
             .map(|(act, c)| Input::Interrupted { act: act.id, attempt: c.attempt })
             .collect();
-        if self.shared.dispatching {
+        if dispatching {
             slot.mailbox.extend(interrupted.into_iter().map(|input| (input, None)));
         }
         // Calls that were given up before the crash have no outcome and never will.
         slot.run.abandoned.clear();
-        if slot.mailbox.is_empty() && slot.run.has_more() && self.shared.dispatching {
+        if slot.mailbox.is_empty() && slot.run.has_more() && dispatching {
             return self.input(id, Input::Continue, None);
         }
         self.rest(id);

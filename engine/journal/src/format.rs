@@ -16,8 +16,6 @@ pub(crate) const FRAME_VERSION: u8 = 1;
 pub(crate) const FRAME_HEADER: usize = 98;
 /// The longest body of a frame. A turn of a thousand events with a payload of 64 KiB each just fits.
 pub const BODY_MAX: usize = 64 << 20;
-/// The most records in one frame.
-pub const RECORDS_MAX: usize = u16::MAX as usize;
 
 /// A frame's header.
 #[derive(Clone, Debug, PartialEq, Eq)]

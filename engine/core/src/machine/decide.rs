@@ -19,7 +19,8 @@ use crate::value::Map;
 
 use super::event::{Event, Export, Handling, Piece};
 use super::scope::Place;
-use super::state::{Act, Binding, CallPhase, Calling, Phase, Run, Status};
+use super::ids::RunId;
+use super::state::{Act, BEHAVIOUR, Binding, CallPhase, Calling, Phase, Run, Status};
 use super::turn::Env;
 
 /// How often an idempotent effect with an unknown outcome is called again before that is an error. Crashes do not count.
@@ -51,6 +52,32 @@ pub fn decide(run: &Run, env: &Env<'_>) -> Option<Event> {
         }
     };
     Some(decided.unwrap_or_else(|problem| Event::TaskFaulted { act: act.id, problem }))
+}
+
+pub(super) fn start_key(plan: &Arc<Plan>, input: &Value, env: &Env<'_>) -> Result<Option<Arc<str>>, Problem> {
+    let Some(program) = &plan.start_key else { return Ok(None) };
+    let start = Event::RunStarted {
+        plan: plan.digest,
+        workflow: plan.qualified_name(),
+        version: plan.version.clone(),
+        input: input.clone(),
+        key: None,
+        actor: Arc::from(""),
+        behaviour: BEHAVIOUR,
+    };
+    // A run that is never started: only its place is looked from.
+    let run = Run::begin(RunId([0; 16]), plan.clone(), &start, env.at).expect("RunStarted begins a run");
+    let (act, node) = (&run.acts[0], plan.node(Plan::ROOT));
+    let raw = Place::new(&run, act, node, env, &[]).input(input);
+    let seen = node.input_from.as_ref().map(|t| fill(t, &raw, input, "input.from")).transpose()?;
+    let seen = seen.as_ref().unwrap_or(input);
+    let place = Place::new(&run, act, node, env, &[]).input(seen);
+    let key = eval(program, &place, seen, "metadata.cpd.idempotency.key")?;
+    Ok(match &key {
+        Value::Null => None,
+        Value::Str(text) => Some(text.clone()),
+        other => Some(Arc::from(other.to_json())),
+    })
 }
 
 fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Problem> {

@@ -48,10 +48,10 @@ impl<'a> Place<'a> {
     }
 
     /// Evaluates with `.` being `dot`.
-    pub(super) fn with<T>(&self, uses: Uses, dot: &Value, f: impl FnOnce(&Scope<'_>) -> T) -> T {
+    pub(super) fn with<T>(&self, uses: &Uses, dot: &Value, f: impl FnOnce(&Scope<'_>) -> T) -> T {
         let null = Value::Null;
-        let mut scope = Scope::new(dot, self.env.at, self.env.limits).with_locals(self.locals);
-        for global in uses.iter() {
+        let mut scope = Scope::new(dot, self.env.limits).locals(self.locals).now(self.env.at);
+        for global in Global::ALL.into_iter().filter(|g| uses.global(*g)) {
             let value = match global {
                 Global::Context => &self.run.context,
                 Global::Input => self.input.unwrap_or(&null),
@@ -62,7 +62,7 @@ impl<'a> Place<'a> {
                 // Refused at registration until there are secrets and callers with claims.
                 Global::Secrets | Global::Authorization => &null,
             };
-            scope.set(global, value);
+            scope = scope.with(global, value);
         }
         f(&scope)
     }

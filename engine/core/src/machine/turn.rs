@@ -206,6 +206,14 @@ pub fn start(id: RunId, plan: Arc<Plan>, start: Start, env: &Env<'_>) -> (Run, T
     (run, turn)
 }
 
+/// The key that makes starting idempotent, where the definition computes one from the (transformed) input.
+///
+/// # Errors
+/// If an expression fails.
+pub fn start_key(plan: &Arc<Plan>, input: &Value, env: &Env<'_>) -> Result<Option<Arc<str>>, Problem> {
+    super::decide::start_key(plan, input, env)
+}
+
 impl Run {
     /// Takes an input and goes as far as it can without the outside.
     ///
