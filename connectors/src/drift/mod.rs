@@ -1,0 +1,3 @@
+//! Drift of data.
+
+pub mod stats;
