@@ -1,3 +1,4 @@
 //! Drift of data.
 
+pub mod source;
 pub mod stats;

@@ -84,7 +84,7 @@ pub fn bin(binning: &Binning, reference: &Sample, current: &Sample) -> Result<Bi
 /// If there are none or too many, or one is not finite or not larger than the one before.
 pub fn check_edges(edges: &[f64]) -> Result<(), Error> {
     checked(u32::try_from(edges.len()).unwrap_or(u32::MAX).saturating_add(1))?;
-    let bad = edges.iter().enumerate().find(|&(i, e)| !e.is_finite() || (i > 0 && !(*e > edges[i - 1])));
+    let bad = edges.iter().enumerate().find(|&(i, e)| !e.is_finite() || (i > 0 && *e <= edges[i - 1]));
     bad.map_or(Ok(()), |(index, &value)| Err(Error::Edge { index, value }))
 }
 

@@ -71,7 +71,7 @@ impl Sample {
             return Err(Error::Empty);
         }
         for (index, value) in values.iter_mut().enumerate() {
-            if !(value.abs() <= MAGNITUDE_MAX) {
+            if value.is_nan() || value.abs() > MAGNITUDE_MAX {
                 return Err(Error::Value { index, value: *value });
             }
             // Negative zero would be another distinct value for the sort, and the same one for every comparison.
