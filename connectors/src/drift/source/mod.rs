@@ -15,6 +15,8 @@
 mod csv_file;
 mod gather;
 mod parquet_file;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
