@@ -26,6 +26,8 @@ pub mod input;
 pub mod paths;
 pub mod source;
 pub mod stats;
+#[cfg(test)]
+mod tests;
 
 use std::error::Error as StdError;
 use std::path::PathBuf;

@@ -79,7 +79,8 @@ pub fn statistic(reference: &Sample, current: &Sample) -> f64 {
 /// The p-value by the one-sample law at the effective number of rows: `scipy.stats.ks_2samp(…, method="asymp")`.
 pub fn asymptotic_p(d: f64, n: usize, m: usize) -> f64 {
     let (n, m) = (n as f64, m as f64);
-    kolmogorov::upper_tail((n * m / (n + m)).round_ties_even() as u64, d)
+    // One row against one make half a row, which rounds to none.
+    kolmogorov::upper_tail(((n * m / (n + m)).round_ties_even() as u64).max(1), d)
 }
 
 /// The exact p-value for samples of `n` and `m` rows without ties. Takes time n·m·d; above [`EXACT_ROWS_MAX`] that is felt.
@@ -185,6 +186,7 @@ mod tests {
         let apart = test(&s(&[1.0, 2.0, 3.0]), &s(&[4.0, 5.0]));
         assert_eq!((apart.d, apart.method), (1.0, Method::Exact));
         assert!((apart.p - 0.2).abs() < 1e-15);
+        assert_eq!((asymptotic_p(0.0, 1, 1), asymptotic_p(1.0, 1, 1)), (1.0, 0.0));
         assert_eq!(test(&s(&[1.0, 1.0, 2.0]), &s(&[1.0, 2.0, 1.0])), Ks { d: 0.0, p: 1.0, method: Method::Exact });
     }
 }
