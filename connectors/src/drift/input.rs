@@ -201,11 +201,6 @@ impl Statistic {
         }
     }
 
-    /// Whether it needs values on a number line.
-    pub fn numeric_only(self) -> bool {
-        matches!(self, Self::Ks | Self::Wasserstein | Self::WassersteinNormed)
-    }
-
     /// The threshold that evidently and NannyML take by default; `None` where the scale depends on unit or rows.
     pub fn usual_threshold(self) -> Option<f64> {
         match self {

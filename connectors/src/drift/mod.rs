@@ -2,9 +2,9 @@
 //!
 //! One operation, `drift.compare`, which only reads:
 //!
-//! 1. [`input`] says what may be asked for; [`paths`] which files may be opened.
+//! 1. `input` says what may be asked for; `paths` which files may be opened.
 //! 2. [`source`] reads the columns of the reference and of the current file, and hashes both.
-//! 3. [`stats`] computes; [`compare`] puts the answer together: one number, `drift`, and everything it came from.
+//! 3. [`stats`] computes; `compare` puts the answer together: one number, `drift`, and everything it came from.
 //!
 //! ```text
 //! call (async) ── permit ── blocking thread: read reference, read current, compare ──┐
@@ -20,10 +20,10 @@
 //! What it does not do: it draws no conclusion (policies do), keeps nothing between calls, and writes nothing.
 //! [`generate`] makes data to try it with.
 
-pub mod compare;
+mod compare;
 pub mod generate;
-pub mod input;
-pub mod paths;
+mod input;
+mod paths;
 pub mod source;
 pub mod stats;
 #[cfg(test)]
