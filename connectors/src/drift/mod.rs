@@ -24,6 +24,7 @@ mod compare;
 pub mod generate;
 mod input;
 mod paths;
+mod schema;
 pub mod source;
 pub mod stats;
 #[cfg(test)]
@@ -35,8 +36,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use cpd_connector_api::{
-    BoxFuture, CancellationToken, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Timestamp,
-    Value, json,
+    BoxFuture, CancellationToken, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Timestamp, json,
 };
 use tokio::sync::Semaphore;
 
@@ -162,8 +162,8 @@ impl Connector for DriftConnector {
             class: Class::Safe,
             reconciles: false,
             summary: "Measures how far the columns of a data file have moved from those of a reference file.".into(),
-            input: input::schema(),
-            output: output_schema(),
+            input: schema::input(),
+            output: schema::output(),
         }]
     }
 
@@ -272,50 +272,4 @@ fn work(config: &DriftConfig, input: &Input, stop: Stop<'_>) -> Result<Outcome, 
 fn as_in(reference: &Table) -> Vec<Wanted> {
     let kind = |c: &source::Column| -> Kind { c.data.kind() };
     reference.columns.iter().map(|c| Wanted { name: c.name.clone(), kind: Some(kind(c)) }).collect()
-}
-
-fn output_schema() -> Value {
-    let pair = |of: &str| {
-        json!({
-            "type": "object", "required": ["reference", "current"],
-            "properties": {"reference": {"type": of}, "current": {"type": of}},
-        })
-    };
-    let file = json!({
-        "type": "object", "required": ["path", "sha256"],
-        "properties": {"path": {"type": "string"}, "sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}},
-    });
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "type": "object",
-        "required": ["drift", "statistic", "aggregate", "worst", "features", "rows", "reference", "current"],
-        "properties": {
-            "drift": {"type": "number", "minimum": 0},
-            "statistic": {"type": "string"},
-            "aggregate": {"type": "string"},
-            "threshold": {"type": ["number", "null"]},
-            "drifted": {"type": ["integer", "null"], "description": "features at or above the threshold"},
-            "worst": {"type": "string", "description": "the feature of the largest value"},
-            "features": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["name", "kind", "value", "statistics", "bins", "missing"],
-                    "properties": {
-                        "name": {"type": "string"},
-                        "kind": {"enum": ["numeric", "categorical"]},
-                        "value": {"type": "number"},
-                        "statistics": {"type": "object"},
-                        "bins": {"type": "object"},
-                        "missing": {"type": "object"},
-                        "drifted": {"type": ["boolean", "null"]},
-                        "weight": {"type": "number"},
-                    },
-                },
-            },
-            "rows": pair("integer"),
-            "reference": file.clone(),
-            "current": file,
-        },
-    })
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use cpd_connector_api::Value;
 use tempfile::TempDir;
 
 use super::*;
