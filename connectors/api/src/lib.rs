@@ -28,6 +28,7 @@ use sha2::{Digest, Sha256};
 pub use cpd_core::catalog::{Class, OperationSpec};
 pub use cpd_core::problem::{Problem, Standard};
 pub use cpd_core::time::Timestamp;
+pub use cpd_core::value::Map;
 pub use cpd_core::{Value, json};
 pub use tokio_util::sync::CancellationToken;
 

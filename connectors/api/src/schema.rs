@@ -9,7 +9,7 @@
 //! Known: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`, `maxProperties`,
 //! `items`, `minItems`, `maxItems`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `minLength`,
 //! `maxLength`, `anyOf`, `oneOf`, `allOf`, and the annotations. Not known, on purpose: `$ref`, `pattern`, `if`,
-//! `not` and the unevaluated family. `true`, `false` and `null` are schemas; `null` accepts anything, as in
+//! `not` and the unevaluated family. What stands under `writeOnly: true` is secret: its values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
 //! [`OperationSpec`](crate::OperationSpec). Nothing here panics or recurses deeper than the schema is.
 
 use std::fmt;
@@ -49,17 +49,33 @@ pub fn check(schema: &Value, value: &Value) -> Vec<Violation> {
 /// The same; whatever `unknown` says yes to fits everything.
 pub fn check_with(schema: &Value, value: &Value, unknown: &dyn Fn(&Value) -> bool) -> Vec<Violation> {
     let mut found = Vec::new();
-    Walk { unknown, found: &mut found }.value(schema, value, "");
+    Walk { unknown, found: &mut found, hidden: false }.value(schema, value, "");
     found.truncate(MOST);
     found
 }
 
+/// A keyword that limits a number, the words for it, and whether a number keeps within a limit.
+type Limit = (&'static str, &'static str, fn(f64, f64) -> bool);
+
 struct Walk<'a> {
     unknown: &'a dyn Fn(&Value) -> bool,
     found: &'a mut Vec<Violation>,
+    /// Under a `writeOnly` schema.
+    hidden: bool,
 }
 
 impl Walk<'_> {
+    fn brief(&self, value: &Value) -> String {
+        match value {
+            Value::Null => "null".into(),
+            _ if self.hidden => match value.kind() {
+                kind @ ("array" | "object") => format!("an {kind} (not shown)"),
+                kind => format!("a {kind} (not shown)"),
+            },
+            _ => brief(value),
+        }
+    }
+
     fn say(&mut self, at: &str, what: String) {
         self.found.push(Violation { at: at.to_owned(), what, hint: None });
     }
@@ -68,9 +84,16 @@ impl Walk<'_> {
         if self.found.len() >= MOST || (self.unknown)(value) {
             return;
         }
+        let hidden = self.hidden;
+        self.hidden |= schema.get("writeOnly") == Some(&Value::Bool(true));
+        self.keywords(schema, value, at);
+        self.hidden = hidden;
+    }
+
+    fn keywords(&mut self, schema: &Value, value: &Value, at: &str) {
         let Some(keywords) = schema.as_object() else {
             if schema.as_bool() == Some(false) {
-                self.say(at, format!("found {}, expected nothing here", brief(value)));
+                self.say(at, format!("found {}, expected nothing here", self.brief(value)));
             }
             return;
         };
@@ -78,7 +101,7 @@ impl Walk<'_> {
             let fits = |t: &Value| t.as_str().is_some_and(|t| is_of_type(value, t));
             if !wanted.as_array().map_or_else(|| fits(wanted), |any| any.iter().any(fits)) {
                 // The other keywords would only say the same again.
-                return self.say(at, format!("found {}, expected {}", brief(value), type_names(wanted)));
+                return self.say(at, format!("found {}, expected {}", self.brief(value), type_names(wanted)));
             }
         }
         if let Some(any) = keywords.get("enum").and_then(Value::as_array)
@@ -86,13 +109,13 @@ impl Walk<'_> {
         {
             let names = any.iter().map(Value::to_json).collect::<Vec<_>>();
             let hint = value.as_str().and_then(|v| nearest(v, any.iter().filter_map(Value::as_str)));
-            let what = format!("found {}, expected one of {}", brief(value), names.join(", "));
+            let what = format!("found {}, expected one of {}", self.brief(value), names.join(", "));
             self.found.push(Violation { at: at.to_owned(), what, hint: hint.map(|n| format!("did you mean {n:?}?")) });
         }
         if let Some(only) = keywords.get("const")
             && only != value
         {
-            self.say(at, format!("found {}, expected {}", brief(value), brief(only)));
+            self.say(at, format!("found {}, expected {}", self.brief(value), brief(only)));
         }
         match value {
             Value::Obj(_) => self.object(schema, value, at),
@@ -144,7 +167,7 @@ impl Walk<'_> {
     }
 
     fn number(&mut self, schema: &Value, n: f64, at: &str) {
-        let limits: [(&str, &str, fn(f64, f64) -> bool); 4] = [
+        let limits: [Limit; 4] = [
             ("minimum", "at least", |n, limit| n >= limit),
             ("maximum", "at most", |n, limit| n <= limit),
             ("exclusiveMinimum", "more than", |n, limit| n > limit),
@@ -177,7 +200,7 @@ impl Walk<'_> {
                 .iter()
                 .map(|inner| {
                     let mut found = Vec::new();
-                    Walk { unknown: self.unknown, found: &mut found }.value(inner, value, at);
+                    Walk { unknown: self.unknown, found: &mut found, hidden: self.hidden }.value(inner, value, at);
                     found
                 })
                 .collect();
@@ -193,7 +216,7 @@ impl Walk<'_> {
                     Some(best) if best.iter().any(|v| v.at.len() > at.len()) => self.found.extend(best),
                     _ => {
                         let forms: Vec<_> = inner.iter().map(form).collect();
-                        self.say(at, format!("found {}, expected {}", brief(value), forms.join(" or ")));
+                        self.say(at, format!("found {}, expected {}", self.brief(value), forms.join(" or ")));
                     }
                 }
             }

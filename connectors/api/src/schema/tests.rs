@@ -63,6 +63,17 @@ fn what_is_not_known_yet_fits_everything() {
 }
 
 #[test]
+fn what_is_write_only_is_never_shown() {
+    let schema = json!({"properties": {"auth": {
+        "writeOnly": true, "type": "object", "properties": {"token": {"type": "integer"}, "kind": {"enum": ["a"]}},
+    }}});
+    assert_eq!(said(&schema, &json!({"auth": "hunter2"})), ["/auth: found a string (not shown), expected an object"]);
+    let inside = said(&schema, &json!({"auth": {"token": "hunter2", "kind": "hunter2"}}));
+    assert_eq!(inside.len(), 2);
+    assert!(!inside.concat().contains("hunter2"), "{inside:?}");
+}
+
+#[test]
 fn a_schema_that_promises_what_nobody_enforces_is_defective() {
     for (schema, at) in [
         (json!({"pattern": "^a"}), "/pattern"),

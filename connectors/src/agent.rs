@@ -1,0 +1,2 @@
+//! Agents as operations.
+pub mod template;
