@@ -194,7 +194,7 @@ impl Http {
         let json = headers
             .get(ACCEPT)
             .and_then(|v| v.to_str().ok())
-            .is_some_and(|accept| accept.split(',').all(|range| content::is_json(range)));
+            .is_some_and(|accept| accept.split(',').all(content::is_json));
         call.headers = headers;
         let output = match input("output").and_then(Value::as_str) {
             Some("raw") => Output::Raw,
