@@ -170,6 +170,7 @@ pub trait Connector: Send + Sync + 'static {
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome>;
 
     /// Finds out what became of an earlier call with the same key. Asked only for operations that say `reconciles`.
+    /// The request is that call's, with a deadline of its own: the one that the call had may have passed.
     fn reconcile(&self, request: Request) -> BoxFuture<'_, Reconciled> {
         let problem =
             Problem::standard(Standard::Runtime, format!("{} cannot reconcile {}", self.name(), request.operation));

@@ -221,7 +221,7 @@ impl AgentDocument {
             !p.is_empty() && p.len() < 10 && p.bytes().all(|b| b.is_ascii_digit()) && (*p == "0" || !p.starts_with('0'))
         };
         check(
-            parts.len() == 3 && parts.iter().all(|p| number(&p)),
+            parts.len() == 3 && parts.iter().all(number),
             format!("`version`: found {:?}, expected a semantic version such as 1.0.0", self.version),
         );
         check(!self.model.trim().is_empty(), "`model`: found nothing, expected a model's name".into());

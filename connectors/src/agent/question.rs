@@ -135,7 +135,20 @@ impl Question {
             )));
         }
         let (data, schema) = (input.data, input.schema);
-        Ok(Self { agent, model, prompt, messages, data, temperature, max_tokens, timeout, budget, tokens, json, schema })
+        Ok(Self {
+            agent,
+            model,
+            prompt,
+            messages,
+            data,
+            temperature,
+            max_tokens,
+            timeout,
+            budget,
+            tokens,
+            json,
+            schema,
+        })
     }
 }
 

@@ -262,7 +262,17 @@ impl Backend for Mlflow {
             let body =
                 self.mlflow(request, (Method::GET, "model-versions/search"), &query, None).await?.unwrap_or_default();
             let found = body.get("model_versions").and_then(Value::as_array).unwrap_or_default();
-            found.iter().map(version).collect()
+            let mut found = found.iter().map(version).collect::<Result<Vec<_>, _>>()?;
+            // A search leaves aliases out; the model has them.
+            let aliases = match found.is_empty() {
+                true => BTreeMap::new(),
+                false => self.model(request, model).await?.unwrap_or_default().aliases,
+            };
+            for version in &mut found {
+                let own = aliases.iter().filter(|(_, number)| **number == version.version);
+                version.aliases = own.map(|(alias, _)| alias.clone()).collect();
+            }
+            Ok(found)
         })
     }
 

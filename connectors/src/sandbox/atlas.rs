@@ -204,7 +204,7 @@ impl Atlas<'_> {
                     tag => version.tags.get(tag.strip_prefix("tags.").unwrap_or("")) == Some(value),
                 });
                 if fits && found.len() < most {
-                    found.push(version_json(name, *n, model));
+                    found.push(listed_json(name, *n, model));
                 }
             }
         }
@@ -246,7 +246,7 @@ fn pairs(map: &BTreeMap<String, String>) -> Value {
 }
 
 fn model_json(name: &str, model: &Model) -> Value {
-    let latest: Value = model.versions.keys().next_back().map(|n| version_json(name, *n, model)).into_iter().collect();
+    let latest: Value = model.versions.keys().next_back().map(|n| listed_json(name, *n, model)).into_iter().collect();
     let aliases: Value = model.aliases.iter().map(|(a, v)| json!({"alias": a, "version": v})).collect();
     Value::from([
         ("name", Value::from(name)),
@@ -256,6 +256,11 @@ fn model_json(name: &str, model: &Model) -> Value {
         ("tags", pairs(&model.tags)),
         ("aliases", aliases),
     ])
+}
+
+/// A version as it stands in lists: without its aliases.
+fn listed_json(name: &str, n: u32, model: &Model) -> Value {
+    version_json(name, n, &Model { aliases: BTreeMap::new(), ..model.clone() })
 }
 
 fn version_json(name: &str, n: u32, model: &Model) -> Value {

@@ -13,6 +13,7 @@ pub struct Body {
     left: usize,
     announced: bool,
     breaks: bool,
+    flushed: bool,
 }
 
 /// The body breaks off: the server closes the connection.
@@ -23,7 +24,7 @@ pub struct Broken;
 impl Body {
     /// These bytes, with their length.
     pub fn whole(bytes: Vec<u8>) -> Self {
-        Self { left: bytes.len(), chunk: Bytes::from(bytes), announced: true, breaks: false }
+        Self { left: bytes.len(), chunk: Bytes::from(bytes), announced: true, breaks: false, flushed: false }
     }
 
     /// The first half of these bytes, then nothing although their length was announced.
@@ -33,12 +34,13 @@ impl Body {
             left: bytes.len(),
             announced: true,
             breaks: true,
+            flushed: false,
         }
     }
 
     /// So many bytes of an endless JSON string, made as they are sent.
     pub fn huge(bytes: usize, announced: bool) -> Self {
-        Self { chunk: Bytes::from(vec![b' '; 64 * 1024]), left: bytes, announced, breaks: false }
+        Self { chunk: Bytes::from(vec![b' '; 64 * 1024]), left: bytes, announced, breaks: false, flushed: false }
     }
 }
 
@@ -46,11 +48,17 @@ impl hyper::body::Body for Body {
     type Data = Bytes;
     type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         if self.left == 0 {
             return Poll::Ready(None);
         }
         if self.breaks && self.chunk.is_empty() {
+            if !self.flushed {
+                // The server sends what it has when the body has nothing for it; only then it is closed upon.
+                self.flushed = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(Some(Err(Broken)));
         }
         let part = self.chunk.slice(..self.chunk.len().min(self.left));
