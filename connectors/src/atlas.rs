@@ -1,7 +1,7 @@
 //! Atlas, the MLOps platform: models, versions, aliases, figures, and training.
 //!
 //! [`Atlas`] is the connector: it checks `with` against the operation's schema, runs the operation (a file each for
-//! those that change something, [`reads`] for the rest) against a [`Backend`], and takes secrets out of what comes
+//! those that change something, `reads` for the rest) against a [`Backend`], and takes secrets out of what comes
 //! back. The backend that ships speaks [`mlflow`]'s REST API and a small training hook; another platform is another
 //! `Backend`.
 //!

@@ -10,6 +10,7 @@
 //! Not done here: URI templates, OpenAPI documents, digest and OAuth 2 authentication (refused with a clear problem),
 //! retries, cookies between calls.
 
+pub mod answer;
 pub mod client;
 pub mod content;
 pub mod tls;
@@ -27,7 +28,8 @@ use cpd_connector_api::{
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 
-pub use client::{Answer, BuildError, Call, HttpClient, HttpConfig};
+pub use answer::Answer;
+pub use client::{BuildError, Call, HttpClient, HttpConfig};
 pub use verdict::{Trouble, class_of};
 
 /// Request headers whose values are secrets wherever they come from.

@@ -5,7 +5,7 @@
 //! problem) and tells them in sentences, in the order in which such a run happens; whatever else there is follows as
 //! facts, one a line. Its output names it (`provider: template`), so that nobody takes it for a model's judgement.
 //!
-//! How: one walk over the data. At each object the recognisers in [`shapes`] are asked; the one that fits takes the
+//! How: one walk over the data. At each object the recognisers in `shapes` are asked; the one that fits takes the
 //! members that it tells about, the walk goes on with the rest. Nothing is dropped in silence: what is cut short says
 //! how much there was.
 

@@ -1,7 +1,7 @@
 //! `atlas.retrain`: train once per key, whatever happens on the way.
 //!
 //! 1. Look for a version with the tag `cpd.idempotency_key` = key: if there is one, that is the result.
-//! 2. Start a job under the key. The hook starts one job per key, so a repeat finds the first one's.
+//! 2. See that the model is registered, then start a job under the key. The hook starts one job per key, so a repeat finds the first one's.
 //! 3. Ask for the job until it has ended. A poll that fails is asked again, a few times; giving up leaves the job
 //!    running, and the next attempt, with the same key, goes on at 1.
 //! 4. If the training service registered the version itself, tag it; else search again and register it here.
@@ -32,6 +32,10 @@ impl Atlas {
         }
         if let Some(version) = self.version_of_key(request, &model).await? {
             return self.finish(request, version, None, wanted_alias).await;
+        }
+        // A misspelt name must not cost a training.
+        if self.backend.model(request, &model).await?.is_none() {
+            return Err(missing(format!("model {model:?}, which has to be registered before it is trained again,")));
         }
         let member = |name: &str| request.input.get(name).cloned().unwrap_or_default();
         let callback = request.input.get("completion").and_then(Value::as_str) == Some("callback");

@@ -349,7 +349,6 @@ fn start(state: &mut State, config: &Config, now_ms: i64, asked: &Asked) -> Repl
     let n = state.jobs.len() + 1;
     let id = format!("sandbox-job-{n}");
     let run_id = format!("sandbox-run-{n}");
-    state.models.entry(model.to_owned()).or_insert_with(|| Model { created_ms: now_ms, ..Model::default() });
     let parameters = asked.json.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
     let fails = parameters.get("sandboxFail").is_some_and(Value::truthy);
     let job = Job {

@@ -97,9 +97,9 @@ async fn a_retraining_goes_on_where_a_killed_platform_and_process_left_it() {
 async fn a_service_that_registers_by_itself_is_not_repeated() {
     let sandbox = serve(Config { registers: true, ..quick() }).await.unwrap();
     let atlas = atlas(&sandbox, client(HttpConfig::default()));
-    let done = output(call(&atlas, "atlas.retrain", "key", json!({"model": "new-model"})).await);
-    assert_eq!(text(&done, &["version"]), "1");
-    assert_eq!(output(call(&atlas, "atlas.retrain", "key", json!({"model": "new-model"})).await), done);
+    let done = output(call(&atlas, "atlas.retrain", "key", json!({"model": "card-fraud"})).await);
+    assert_eq!(text(&done, &["version"]), "2");
+    assert_eq!(output(call(&atlas, "atlas.retrain", "key", json!({"model": "card-fraud"})).await), done);
     assert_eq!([count(&sandbox, "training"), count(&sandbox, "version")], [1, 0]);
 }
 
@@ -200,6 +200,7 @@ async fn reads_tell_what_the_registry_knows_and_what_it_does_not() {
         ("atlas.tag", json!({"model": "card-fraud", "tags": {"cpd.run_id": "x"}}), "the engine's own"),
         ("atlas.model", json!({"model": "x' or name != '"}), "without slashes, colons, quotes"),
         ("atlas.retrain", json!({"modle": "x"}), "\"model\" is missing"),
+        ("atlas.retrain", json!({"model": "card-frad"}), "has to be registered before"),
         ("atlas.discard", json!({"model": "card-fraud"}), "neither `version` nor `jobId`"),
     ] {
         let outcome = call(&atlas, operation, "k", input).await;

@@ -6,7 +6,7 @@ use cpd_connector_api::conformance::{Kit, Sample, run};
 use cpd_connector_api::{BoxFuture, Connector, json};
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::sandbox::faults::{Fault, Kind};
-use cpd_connectors::sandbox::{Handle, Sandbox};
+use cpd_connectors::sandbox::{Config, Handle, Sandbox, serve};
 
 use crate::support::*;
 
@@ -41,7 +41,8 @@ async fn http_conforms() {
 
 #[tokio::test]
 async fn atlas_conforms() {
-    let sandbox = sandbox().await;
+    let models = vec!["card-fraud".into(), "churn".into()];
+    let sandbox = serve(Config { models, ..quick() }).await.unwrap();
     let atlas = atlas(&sandbox, client(HttpConfig::default()));
     // A job for the samples that read and undo.
     output(atlas.call(request("atlas.retrain", "before", json!({"model": "churn"}))).await);
@@ -56,7 +57,7 @@ async fn atlas_conforms() {
         Sample::new("atlas.versions", json!({"model": "card-fraud", "limit": 5})),
         Sample::new("atlas.metrics", json!({"model": "card-fraud"})),
         Sample::new("atlas.job", json!({"jobId": "sandbox-job-1"})),
-        Sample::new("atlas.discard", json!({"model": "churn", "version": 1})).with_effects(1),
+        Sample::new("atlas.discard", json!({"model": "churn", "version": 2})).with_effects(1),
     ];
     conforms(&atlas, &sandbox, samples).await;
 }

@@ -9,3 +9,4 @@ mod http;
 mod real_mlflow;
 mod sandbox;
 mod support;
+mod tls;
