@@ -205,6 +205,13 @@ impl HttpClient {
         &self.config
     }
 
+    /// The same client, connections included, with another time limit for one exchange.
+    #[must_use]
+    pub fn with_timeout(&self, limit: Duration) -> Self {
+        let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Self { config: Arc::new(HttpConfig { timeout_ms, ..(*self.config).clone() }), ..self.clone() }
+    }
+
     /// Makes one exchange. An answer of any status is `Ok`; see [`Answer::success`].
     ///
     /// # Errors

@@ -1,11 +1,14 @@
 //! Agents: by a chat endpoint and by the offline summariser, with evidence and within budgets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use cpd_connector_api::clock::{Clock, SystemClock};
 use cpd_connector_api::{Connector, Outcome, Success, Value, json};
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
 use cpd_connectors::http::HttpConfig;
+use cpd_connectors::sandbox::faults::{Fault, Kind};
 
 use crate::support::*;
 
@@ -140,4 +143,20 @@ async fn a_suspended_agent_is_not_asked() {
     let (name, problem) = trouble(&outcome);
     assert_eq!((name, problem.status), ("refused", 403));
     assert!(detail(problem).contains("suspended: incident 42"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_budget_in_seconds_may_be_shorter_and_longer_than_the_clients_own_limit() {
+    let sandbox = sandbox().await;
+    sandbox.inject(Fault::new(Kind::Never));
+    let brief = json!({"agent": "writer", "prompt": "x", "budget": {"seconds": 0.05}});
+    let outcome = agent(&sandbox, client(HttpConfig::default())).call(request("agent.run", "k", brief)).await;
+    assert_eq!((trouble(&outcome).0, trouble(&outcome).1.status), ("failed", 504), "{outcome:?}");
+    // The client alone would give up after 1 ms; the request's deadline is what ends this one.
+    let long = json!({"agent": "writer", "prompt": "x", "budget": {"seconds": 600}});
+    let hasty = client(HttpConfig { timeout_ms: 1, ..HttpConfig::default() });
+    let mut request = request("agent.run", "k", long);
+    request.deadline = Some(SystemClock.now().plus(Duration::from_millis(200)));
+    let outcome = agent(&sandbox, hasty).call(request).await;
+    assert_eq!((trouble(&outcome).0, trouble(&outcome).1.status), ("failed", 408), "{outcome:?}");
 }
