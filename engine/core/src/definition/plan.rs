@@ -1,0 +1,359 @@
+//! The typed plan of a workflow: what the checker makes of a document and what the machine runs.
+//!
+//! A plan is a flat list of nodes in document order; node 0 is the workflow itself, a `do` over its top-level tasks whose
+//! `input.from`, `output.as` and `timeout` are the workflow's. Everything that a name can refer to (operations,
+//! policies, retries, errors, time-outs, targets of `then`) is resolved here, so the machine never looks a name up.
+//! Expressions are compiled. A plan never changes: a run is pinned to the digest of the plan it started with.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::Value;
+use crate::catalog::OperationSpec;
+use crate::expression::{Program, Template};
+use crate::policy::Policy;
+
+/// SHA-256 of what a plan, policy or agent is made of.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Digest(pub [u8; 32]);
+
+impl fmt::Display for Digest {
+    /// Lower-case hexadecimal.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// Index of a node in [`Plan::nodes`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// A checked, resolved, compiled workflow.
+#[derive(Debug)]
+pub struct Plan {
+    /// `document.namespace`
+    pub namespace: Arc<str>,
+    /// `document.name`, a DNS label.
+    pub name: Arc<str>,
+    /// `document.version`, semantic.
+    pub version: Arc<str>,
+    /// `document.title`
+    pub title: Option<Arc<str>>,
+    /// `document.summary`
+    pub summary: Option<Arc<str>>,
+    /// `metadata.cpd.id`: another name to type.
+    pub alias: Option<Arc<str>>,
+    /// Over the source text and everything that it was resolved to.
+    pub digest: Digest,
+    /// The source as registered.
+    pub source: Arc<str>,
+    /// The document as a value, for `$workflow.definition`.
+    pub document: Value,
+    /// Every task in document order; 0 is the workflow itself ([`Action::Do`]).
+    pub nodes: Vec<Node>,
+    /// What names were resolved to, in order of name.
+    pub pins: Vec<Pin>,
+    /// `metadata.cpd.idempotency.key`, evaluated on the transformed input when no key is given at the start.
+    pub start_key: Option<Program>,
+    /// Default `metadata.cpd.schedule.input`-like input of a run started without one.
+    pub default_input: Value,
+}
+
+impl Plan {
+    /// The node of that id.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0 as usize]
+    }
+
+    /// The id of the workflow itself.
+    pub const ROOT: NodeId = NodeId(0);
+}
+
+/// Something that a name in the definition was resolved to when it was registered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pin {
+    /// What it is.
+    pub kind: PinKind,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Digest of its content.
+    pub digest: Digest,
+}
+
+/// The kinds of things that a plan pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PinKind {
+    /// An operation of a connector.
+    Operation,
+    /// A policy.
+    Policy,
+    /// An agent.
+    Agent,
+}
+
+/// One task.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it stands in [`Plan::nodes`].
+    pub id: NodeId,
+    /// The task's name; the workflow's name for node 0.
+    pub name: Arc<str>,
+    /// Its reference, a JSON pointer such as `/do/0/measure`; empty for node 0.
+    pub pointer: Arc<str>,
+    /// The task whose list it stands in; `None` only for node 0.
+    pub parent: Option<NodeId>,
+    /// Its place in that list.
+    pub index: u32,
+    /// Line in the source, from 1.
+    pub line: u32,
+    /// The task's definition as a value, for `$task.definition`.
+    pub definition: Value,
+    /// Names of the variables that `for` and `catch` bind around this task, outermost first, with `$`.
+    /// An inner name shadows an equal outer one. Expressions of the task itself are compiled with these.
+    pub locals: Arc<[Arc<str>]>,
+    /// `if`
+    pub condition: Option<Program>,
+    /// `input.from`
+    pub input_from: Option<Template>,
+    /// `output.as`
+    pub output_as: Option<Template>,
+    /// `export.as`
+    pub export_as: Option<Template>,
+    /// `timeout.after`
+    pub timeout: Option<Span>,
+    /// `then`
+    pub then: Then,
+    /// `metadata.cpd.idempotencyKey`
+    pub key: Option<Template>,
+    /// `metadata.cpd.onUnknown`
+    pub on_unknown: OnUnknown,
+    /// What it does.
+    pub action: Action,
+}
+
+/// Where to go after a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Then {
+    /// The next task of the list.
+    #[default]
+    Continue,
+    /// Leave this list.
+    Exit,
+    /// End the run.
+    End,
+    /// Another task of the same list.
+    To(NodeId),
+}
+
+/// What to do with an at-most-once effect whose outcome is unknown and cannot be reconciled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnUnknown {
+    /// Wait for an operator (`cpd resolve`).
+    #[default]
+    Ask,
+    /// Call it again with the same key.
+    Retry,
+    /// Raise the problem as an error.
+    Fault,
+}
+
+/// A span of time: fixed, or computed when it is needed.
+#[derive(Clone, Debug)]
+pub enum Span {
+    /// Known at registration.
+    Fixed(Duration),
+    /// An expression giving an ISO 8601 duration text, or an object of days … milliseconds.
+    Computed(Program),
+}
+
+/// What a task does.
+#[derive(Debug)]
+pub enum Action {
+    /// `call` of an operation in the default catalog, or `call: http` (operation `http.request`).
+    Call(Call),
+    /// `call: policy.evaluate`
+    Decide(Decide),
+    /// `do`
+    Do(Vec<NodeId>),
+    /// `emit`
+    Emit {
+        /// `event.with`
+        event: Template,
+    },
+    /// `for`
+    For(For),
+    /// `fork`
+    Fork {
+        /// The branches in declared order.
+        branches: Vec<NodeId>,
+        /// First one wins.
+        compete: bool,
+    },
+    /// `raise`: an object with `type`, `status`, `title`, `detail`, or (our addition) a caught error as it was.
+    Raise {
+        /// The error.
+        error: Template,
+    },
+    /// `set`
+    Set(Template),
+    /// `switch`: the first case that holds, in declared order.
+    Switch(Vec<Case>),
+    /// `try`
+    Try {
+        /// The guarded list.
+        body: Vec<NodeId>,
+        /// What to do with errors.
+        catch: Catch,
+    },
+    /// `wait`
+    Wait(Span),
+}
+
+impl Action {
+    /// The keyword, for people.
+    pub fn keyword(&self) -> &'static str {
+        match self {
+            Action::Call(_) | Action::Decide(_) => "call",
+            Action::Do(_) => "do",
+            Action::Emit { .. } => "emit",
+            Action::For(_) => "for",
+            Action::Fork { .. } => "fork",
+            Action::Raise { .. } => "raise",
+            Action::Set(_) => "set",
+            Action::Switch(_) => "switch",
+            Action::Try { .. } => "try",
+            Action::Wait(_) => "wait",
+        }
+    }
+}
+
+/// A call of an operation.
+#[derive(Debug)]
+pub struct Call {
+    /// What is called, pinned.
+    pub operation: OperationSpec,
+    /// `with`
+    pub with: Template,
+}
+
+/// A policy decision.
+#[derive(Debug)]
+pub struct Decide {
+    /// The pinned policy.
+    pub policy: Arc<Policy>,
+    /// `with.input`: the facts. Without one, the task's input.
+    pub facts: Option<Template>,
+    /// `with.parameters`: overrides of the policy's parameters.
+    pub parameters: Option<Template>,
+}
+
+/// A loop.
+#[derive(Debug)]
+pub struct For {
+    /// `for.in`: gives the array; `null` counts as empty.
+    pub items: Program,
+    /// `while`, compiled with the loop's own variables (the last two locals).
+    pub condition: Option<Program>,
+    /// The body. Its nodes' locals end with the item's and the index's variable.
+    pub body: Vec<NodeId>,
+}
+
+/// A case of a `switch`.
+#[derive(Debug)]
+pub struct Case {
+    /// Its name.
+    pub name: Arc<str>,
+    /// `when`; `None` is the default case.
+    pub when: Option<Program>,
+    /// Where to go.
+    pub then: Then,
+}
+
+/// `catch`
+#[derive(Debug)]
+pub struct Catch {
+    /// `errors.with`: what is caught, compared statically; all `None` catches everything.
+    pub filter: ErrorFilter,
+    /// `when`, compiled with the error's variable as last local.
+    pub when: Option<Program>,
+    /// `exceptWhen`, likewise.
+    pub except_when: Option<Program>,
+    /// `retry`
+    pub retry: Option<Retry>,
+    /// `do`: its nodes' locals end with the error's variable.
+    pub body: Option<Vec<NodeId>>,
+}
+
+/// Members that must be equal for an error to be caught.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ErrorFilter {
+    /// `type`, compared by [`crate::problem::Problem::same_type`].
+    pub kind: Option<Arc<str>>,
+    /// `status`
+    pub status: Option<u16>,
+    /// `instance`
+    pub instance: Option<Arc<str>>,
+    /// `title`
+    pub title: Option<Arc<str>>,
+    /// `detail` (`details` in 1.0.3)
+    pub detail: Option<Arc<str>>,
+}
+
+/// `retry`, resolved. Limits count retries, not the first attempt.
+#[derive(Debug)]
+pub struct Retry {
+    /// `when`, compiled with the error's variable as last local.
+    pub when: Option<Program>,
+    /// `exceptWhen`, likewise.
+    pub except_when: Option<Program>,
+    /// `delay`; zero if absent.
+    pub delay: Duration,
+    /// `backoff`
+    pub backoff: Backoff,
+    /// `jitter.from` and `.to`, added to each delay.
+    pub jitter: Option<(Duration, Duration)>,
+    /// `limit.attempt.count`: the most retries; the default cap where the definition gives none.
+    pub retries_max: u32,
+    /// `limit.attempt.duration`: the longest that one attempt may take.
+    pub attempt_max: Option<Duration>,
+    /// `limit.duration`: the longest that all attempts together may take.
+    pub total_max: Option<Duration>,
+}
+
+/// How the delay grows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Backoff {
+    /// `delay` each time.
+    Constant,
+    /// `delay` × n for the n-th retry, capped.
+    Linear {
+        /// The longest delay.
+        delay_max: Option<Duration>,
+    },
+    /// `delay` × factor^(n−1) for the n-th retry, capped.
+    Exponential {
+        /// The growth; 2 if absent.
+        factor: f64,
+        /// The longest delay.
+        delay_max: Option<Duration>,
+    },
+}
+
+/// Retries where a definition gives no limit; shown by the linter.
+pub const RETRIES_DEFAULT: u32 = 10;
+
+impl Plan {
+    /// `namespace/name`
+    pub fn qualified_name(&self) -> Arc<str> {
+        Arc::from(format!("{}/{}", self.namespace, self.name))
+    }
+}
