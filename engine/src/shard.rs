@@ -165,7 +165,7 @@ impl Shard {
                     slot.calls.iter().for_each(|(_, _, token)| token.cancel());
                 }
                 // Whoever asked may have gone: then there is nobody to tell.
-                drop(reply.send(()));
+                reply.send(()).ok();
                 return;
             }
         }
