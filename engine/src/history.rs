@@ -119,6 +119,14 @@ pub struct Logged {
 }
 
 impl Logged {
+    /// An event as an observer sees it: `run` is the state after its entry, so the task of an act that is gone by then
+    /// is looked up by what is left of it.
+    pub fn live(run: &Run, at: Timestamp, seq: u64, event: &Event) -> Self {
+        let subject = event.act().and_then(|act| Subject::of(run, act)).unwrap_or_default();
+        let Subject { task, task_name, keyword, operation, iteration } = subject;
+        Self { seq, lsn: 0, at, task, task_name, keyword, operation, iteration, event: event.clone() }
+    }
+
     /// What happened, as an object for `--json`; values are whole.
     pub fn data(&self) -> Value {
         data(&self.event)

@@ -8,11 +8,13 @@
 //!
 //! Known: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`, `maxProperties`,
 //! `items`, `minItems`, `maxItems`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `minLength`,
-//! `maxLength`, `anyOf`, `oneOf`, `allOf`, and the annotations. Not known, on purpose: `$ref`, `pattern`, `if`,
-//! `not` and the unevaluated family. What stands under `writeOnly: true` is secret: its values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
-//! [`OperationSpec`](crate::OperationSpec). Nothing here panics or recurses deeper than the schema is.
+//! `maxLength`, `pattern`, `anyOf`, `oneOf`, `allOf`, `not`, `$defs` with `$ref` into the same schema, and the
+//! annotations. Not known, on purpose: `if`, references to other documents, and the unevaluated family. What stands under `writeOnly: true` is secret: its values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
+//! [`OperationSpec`](crate::OperationSpec). Nothing here panics; walks are cut at a depth.
 
 use std::fmt;
+
+use regex::Regex;
 
 use crate::Value;
 
@@ -41,6 +43,18 @@ const MOST: usize = 20;
 /// A schema deeper than this is a defect.
 const DEEPEST: usize = 64;
 
+/// A walk deeper than this goes in circles: a schema that refers to itself, or a value made to be deep.
+const WALK_DEEPEST: usize = 128;
+
+/// The schema at a reference such as `#/$defs/file`.
+fn resolve<'a>(root: &'a Value, target: &str) -> Option<&'a Value> {
+    let path = target.strip_prefix('#')?;
+    path.split('/').skip(1).try_fold(root, |at, part| match at {
+        Value::Arr(items) => items.get(part.parse::<usize>().ok()?),
+        other => other.get(&part.replace("~1", "/").replace("~0", "~")),
+    })
+}
+
 /// Every way in which `value` does not fit `schema`, in the order of the schema; at most twenty.
 pub fn check(schema: &Value, value: &Value) -> Vec<Violation> {
     check_with(schema, value, &|_| false)
@@ -49,7 +63,7 @@ pub fn check(schema: &Value, value: &Value) -> Vec<Violation> {
 /// The same; whatever `unknown` says yes to fits everything.
 pub fn check_with(schema: &Value, value: &Value, unknown: &dyn Fn(&Value) -> bool) -> Vec<Violation> {
     let mut found = Vec::new();
-    Walk { unknown, found: &mut found, hidden: false }.value(schema, value, "");
+    Walk { root: schema, unknown, found: &mut found, hidden: false, depth: 0 }.value(schema, value, "");
     found.truncate(MOST);
     found
 }
@@ -58,10 +72,14 @@ pub fn check_with(schema: &Value, value: &Value, unknown: &dyn Fn(&Value) -> boo
 type Limit = (&'static str, &'static str, fn(f64, f64) -> bool);
 
 struct Walk<'a> {
+    /// Where references point into.
+    root: &'a Value,
     unknown: &'a dyn Fn(&Value) -> bool,
     found: &'a mut Vec<Violation>,
     /// Under a `writeOnly` schema.
     hidden: bool,
+    /// How many schemas lie above.
+    depth: usize,
 }
 
 impl Walk<'_> {
@@ -84,9 +102,20 @@ impl Walk<'_> {
         if self.found.len() >= MOST || (self.unknown)(value) {
             return;
         }
+        if self.depth >= WALK_DEEPEST {
+            return self.say(at, format!("is nested deeper than {WALK_DEEPEST} schemas"));
+        }
         let hidden = self.hidden;
         self.hidden |= schema.get("writeOnly") == Some(&Value::Bool(true));
+        self.depth += 1;
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            match resolve(self.root, target) {
+                Some(target) => self.value(target, value, at),
+                None => self.say(at, format!("its schema refers to {target:?}, which is not there")),
+            }
+        }
         self.keywords(schema, value, at);
+        self.depth -= 1;
         self.hidden = hidden;
     }
 
@@ -121,7 +150,10 @@ impl Walk<'_> {
             Value::Obj(_) => self.object(schema, value, at),
             Value::Arr(items) => self.array(schema, items, at),
             Value::Num(n) => self.number(schema, n.as_f64(), at),
-            Value::Str(s) => self.length(schema, ["minLength", "maxLength"], s.chars().count(), "characters", at),
+            Value::Str(s) => {
+                self.length(schema, ["minLength", "maxLength"], s.chars().count(), "characters", at);
+                self.pattern(schema, s, at);
+            }
             Value::Null | Value::Bool(_) => {}
         }
         self.combined(schema, value, at);
@@ -190,20 +222,36 @@ impl Walk<'_> {
         }
     }
 
+    fn pattern(&mut self, schema: &Value, text: &str, at: &str) {
+        let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else { return };
+        match Regex::new(pattern) {
+            Ok(regex) if regex.is_match(text) => {}
+            Ok(_) => self.say(at, format!("found {}, expected text that matches {pattern}", self.brief(&text.into()))),
+            Err(e) => self.say(at, format!("its schema has a pattern that is none: {e}")),
+        }
+    }
+
+    /// What a branch has to say about the value, apart from everything else.
+    fn apart(&self, schema: &Value, value: &Value, at: &str) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let (root, unknown) = (self.root, self.unknown);
+        Walk { root, unknown, found: &mut found, hidden: self.hidden, depth: self.depth }.value(schema, value, at);
+        found
+    }
+
     fn combined(&mut self, schema: &Value, value: &Value, at: &str) {
         for inner in schema.get("allOf").and_then(Value::as_array).unwrap_or_default() {
             self.value(inner, value, at);
         }
+        if let Some(inner) = schema.get("not")
+            && !self.has_unknown(value)
+            && self.apart(inner, value, at).is_empty()
+        {
+            self.say(at, format!("found {}, expected anything but {}", self.brief(value), form(inner)));
+        }
         for keyword in ["anyOf", "oneOf"] {
             let Some(inner) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let mut tried: Vec<Vec<Violation>> = inner
-                .iter()
-                .map(|inner| {
-                    let mut found = Vec::new();
-                    Walk { unknown: self.unknown, found: &mut found, hidden: self.hidden }.value(inner, value, at);
-                    found
-                })
-                .collect();
+            let mut tried: Vec<Vec<Violation>> = inner.iter().map(|inner| self.apart(inner, value, at)).collect();
             let fitting = tried.iter().filter(|found| found.is_empty()).count();
             // With parts unknown, several branches of a `oneOf` may fit for now.
             let several = keyword == "oneOf" && fitting > 1 && !self.has_unknown(value);
@@ -224,10 +272,16 @@ impl Walk<'_> {
     }
 
     fn has_unknown(&self, value: &Value) -> bool {
+        self.unknown_within(value, WALK_DEEPEST)
+    }
+
+    /// What lies too deep to look at counts as unknown.
+    fn unknown_within(&self, value: &Value, depth: usize) -> bool {
+        let Some(below) = depth.checked_sub(1) else { return true };
         (self.unknown)(value)
             || match value {
-                Value::Arr(items) => items.iter().any(|v| self.has_unknown(v)),
-                Value::Obj(members) => members.values().any(|v| self.has_unknown(v)),
+                Value::Arr(items) => items.iter().any(|v| self.unknown_within(v, below)),
+                Value::Obj(members) => members.values().any(|v| self.unknown_within(v, below)),
                 _ => false,
             }
     }
@@ -303,13 +357,13 @@ fn distance(a: &str, b: &str) -> usize {
 /// What is wrong with the schema itself; empty if it is well formed.
 pub fn defects(schema: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
-    schema_defects(schema, "", 0, &mut found);
+    schema_defects(schema, schema, "", 0, &mut found);
     found
 }
 
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
-fn schema_defects(schema: &Value, at: &str, depth: usize, found: &mut Vec<Violation>) {
+fn schema_defects(root: &Value, schema: &Value, at: &str, depth: usize, found: &mut Vec<Violation>) {
     let say = |what: String| Violation { at: at.to_owned(), what, hint: None };
     if depth > DEEPEST {
         return found.push(say(format!("is nested deeper than {DEEPEST}")));
@@ -337,23 +391,28 @@ fn schema_defects(schema: &Value, at: &str, depth: usize, found: &mut Vec<Violat
                 let fits = names.is_some_and(|n| n.len() == v.as_array().map_or(0, <[_]>::len) && n.iter().all(known));
                 (!fits).then_some("an array of names that `properties` has")
             }
-            "properties" => match v.as_object() {
+            "$ref" => {
+                let there = v.as_str().is_some_and(|target| resolve(root, target).is_some());
+                (!there).then_some("a reference into the same schema, such as \"#/$defs/file\"")
+            }
+            "pattern" => v.as_str().is_none_or(|p| Regex::new(p).is_err()).then_some("a regular expression"),
+            "properties" | "$defs" => match v.as_object() {
                 Some(members) => {
                     for (name, inner) in members {
-                        schema_defects(inner, &format!("{below}/{name}"), depth + 1, found);
+                        schema_defects(root, inner, &format!("{below}/{name}"), depth + 1, found);
                     }
                     None
                 }
                 None => Some("an object"),
             },
-            "additionalProperties" | "items" => {
-                schema_defects(v, &below, depth + 1, found);
+            "additionalProperties" | "items" | "not" => {
+                schema_defects(root, v, &below, depth + 1, found);
                 None
             }
             "anyOf" | "oneOf" | "allOf" => match v.as_array() {
                 Some(inner) if !inner.is_empty() => {
                     for (i, inner) in inner.iter().enumerate() {
-                        schema_defects(inner, &format!("{below}/{i}"), depth + 1, found);
+                        schema_defects(root, inner, &format!("{below}/{i}"), depth + 1, found);
                     }
                     None
                 }

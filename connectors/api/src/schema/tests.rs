@@ -76,7 +76,11 @@ fn what_is_write_only_is_never_shown() {
 #[test]
 fn a_schema_that_promises_what_nobody_enforces_is_defective() {
     for (schema, at) in [
-        (json!({"pattern": "^a"}), "/pattern"),
+        (json!({"pattern": "(a"}), "/pattern"),
+        (json!({"if": {}}), "/if"),
+        (json!({"$ref": "#/$defs/none"}), "/$ref"),
+        (json!({"$ref": "https://example.com/schema"}), "/$ref"),
+        (json!({"$defs": {"a": {"type": "text"}}}), "/$defs/a/type"),
         (json!({"type": "text"}), "/type"),
         (json!({"required": ["a"], "properties": {}}), "/required"),
         (json!({"properties": {"a": 3}}), "/properties/a"),
@@ -85,6 +89,37 @@ fn a_schema_that_promises_what_nobody_enforces_is_defective() {
     ] {
         let found = defects(&schema);
         assert_eq!(found.iter().map(|v| v.at.as_str()).collect::<Vec<_>>(), [at], "{schema}");
+    }
+}
+
+#[test]
+fn references_patterns_and_exclusions_are_held() {
+    let schema = json!({
+        "$defs": {"sha": {"type": "string", "pattern": "^[0-9a-f]{4}$"}, "tree": {"items": {"$ref": "#/$defs/tree"}, "type": "array"}},
+        "properties": {"a": {"$ref": "#/$defs/sha"}, "t": {"$ref": "#/$defs/tree"}},
+        "not": {"required": ["a", "t"], "properties": {"a": true, "t": true}},
+    });
+    assert_eq!(defects(&schema), []);
+    assert_eq!(said(&schema, &json!({"a": "00ff"})), Vec::<String>::new());
+    assert_eq!(said(&schema, &json!({"a": "xyz"})), ["/a: found \"xyz\", expected text that matches ^[0-9a-f]{4}$"]);
+    assert_eq!(said(&schema, &json!({"t": [[], [[1]]]})), ["/t/1/0/0: found 1, expected an array"]);
+    assert_eq!(
+        said(&schema, &json!({"a": "00ff", "t": []})),
+        ["the value: found an object of 2, expected anything but an object with a, t"]
+    );
+}
+
+#[test]
+fn a_schema_that_refers_to_itself_ends() {
+    let schema = json!({"$ref": "#"});
+    assert_eq!(check(&schema, &json!(1)).len(), 1);
+    let nested = (0..10_000).fold(Value::Null, |inner, _| Value::from(vec![inner]));
+    let deep = json!({"items": {"$ref": "#"}});
+    assert_eq!(check(&deep, &nested).len(), 1);
+    // A value this deep overflows the stack when it is dropped all at once; take it apart.
+    let mut rest = nested;
+    while let Value::Arr(items) = rest {
+        rest = items.first().cloned().unwrap_or_default();
     }
 }
 
