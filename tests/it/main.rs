@@ -1,0 +1,4 @@
+//! The end-to-end tests, in one binary: each module is one thing that a user could see go wrong.
+
+mod real;
+mod support;
