@@ -489,7 +489,7 @@ impl Shard {
         if !self.shared.dispatching {
             return None;
         }
-        Some(at.since(self.shared.clock.now()).min(NAP_MAX))
+        Some(self.shared.clock.lasts(at.since(self.shared.clock.now())).min(NAP_MAX))
     }
 
     fn fire_timers(&mut self) {
