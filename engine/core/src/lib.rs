@@ -3,12 +3,14 @@
 //! - [`value`]: the JSON value that everything else passes around, shared by `Arc`.
 //! - [`time`]: instants and spans as numbers; nothing here reads a clock.
 //! - [`catalog`]: what an operation of a connector promises (class, schema, version).
+//! - [`expression`]: jq, compiled once and evaluated without IO.
 //! - [`problem`]: RFC 7807 errors as the workflow language uses them.
 //!
 //! Everything in this crate is a function of its arguments. `now` is an argument.
 
 pub mod catalog;
 pub mod definition;
+pub mod expression;
 pub mod problem;
 pub mod time;
 pub mod value;

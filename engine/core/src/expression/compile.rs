@@ -1,0 +1,261 @@
+//! From source text to something that runs.
+//!
+//! 1. Guard: length, bracket depth and operator count are bounded, because parser, compiler and interpreter recurse.
+//! 2. Lex and parse with jaq's parser; its errors become a [`CompileError`] with a place and a hint.
+//! 3. Resolve names ([`super::resolve`]).
+//! 4. Try the fast path ([`super::fast`]). What it can do needs nothing more.
+//! 5. Otherwise meter the term (every `,` and every definition of the program ticks, so that no backtracking is free) and
+//!    let jaq compile it together with the definitions that it reaches.
+
+use std::sync::Arc;
+
+use jaq_core::Filter;
+use jaq_core::load::lex::{self, Lexer, StrPart, Tok, Token};
+use jaq_core::load::parse::{self, BinaryOp, Def, Parser, Pattern, Term};
+use jaq_core::load::{Arena, File, Loader};
+use jaq_core::path::{Part, Path};
+
+use super::error::CompileError;
+use super::library::{Signature, library};
+use super::natives::Kind;
+
+/// The longest source. Data belongs beside an expression, not into it.
+const SOURCE_BYTES: usize = 16 << 10;
+/// The deepest nesting of brackets.
+const BRACKETS: usize = 48;
+/// The most operators and prefix words along one way from the outside to the inside of an expression: the depth of its
+/// syntax tree is bounded by this. Held by a test that compiles and runs the worst cases on a small stack.
+const OPERATORS: usize = 200;
+/// The name under which a program is compiled. Programs cannot call what begins with `_`.
+const MAIN: &str = "__main";
+
+/// Parses a source text.
+pub(super) fn parse(source: &str) -> Result<Vec<Token<&str>>, CompileError> {
+    if source.len() > SOURCE_BYTES {
+        let message = format!("expression of {} bytes, at most {SOURCE_BYTES} are allowed", source.len());
+        return Err(CompileError::new(message, SOURCE_BYTES..source.len(), "move data out of the expression"));
+    }
+    let mut open = 0_usize;
+    for (i, b) in source.bytes().enumerate() {
+        match b {
+            b'(' | b'[' | b'{' => open += 1,
+            b')' | b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+        if open > BRACKETS {
+            let message = format!("more than {BRACKETS} nested brackets");
+            return Err(CompileError::new(message, i..i + 1, "name parts with `as $x` or `def`"));
+        }
+    }
+    if source.trim().is_empty() {
+        return Err(CompileError::new("empty expression", 0..source.len(), "write `.` for the input itself"));
+    }
+    let module = source.split_whitespace().next().filter(|w| matches!(*w, "import" | "include" | "module"));
+    if let Some(word) = module {
+        let message = format!("{word} is not available in expressions");
+        return Err(CompileError::at(source, word, message, "an expression sees only what it is given"));
+    }
+    let tokens = Lexer::new(source).lex().map_err(|errors| lex_error(source, errors))?;
+    if weight(&tokens) > OPERATORS {
+        let message = format!("more than {OPERATORS} operators in one place");
+        return Err(CompileError::new(message, 0..source.len(), "move data out of the expression"));
+    }
+    Ok(tokens)
+}
+
+/// Parses tokens to a term.
+pub(super) fn term<'s>(source: &'s str, tokens: &[Token<&'s str>]) -> Result<Term<&'s str>, CompileError> {
+    Parser::new(tokens).parse(|p| p.term()).map_err(|errors| parse_error(source, &errors))
+}
+
+fn weight(tokens: &[Token<&str>]) -> usize {
+    let (mut here, mut inside) = (0, 0);
+    for Token(text, tok) in tokens {
+        match tok {
+            Tok::Block(inner) => inside = inside.max(1 + weight(inner)),
+            Tok::Str(parts) => {
+                here += parts.len();
+                for part in parts {
+                    if let StrPart::Term(Token(_, Tok::Block(inner))) = part {
+                        inside = inside.max(1 + weight(inner));
+                    }
+                }
+            }
+            Tok::Sym if *text != "." && *text != ":" && !text.starts_with("..") && !is_field(text) => here += 1,
+            Tok::Word if is_prefix(text) => here += 1,
+            _ => {}
+        }
+    }
+    here + inside
+}
+
+fn is_field(text: &str) -> bool {
+    text.len() > 1 && text.starts_with('.')
+}
+
+fn is_prefix(text: &str) -> bool {
+    matches!(
+        text,
+        "and" | "or" | "as" | "def" | "if" | "elif" | "else" | "try" | "catch" | "label" | "reduce" | "foreach"
+    )
+}
+
+fn lex_error(source: &str, errors: Vec<lex::Error<&str>>) -> CompileError {
+    let Some((expected, at)) = errors.into_iter().next() else {
+        return CompileError::new("text that cannot be read", 0..source.len(), "see the manual of jq 1.8");
+    };
+    let char_at = &at[..at.chars().next().map_or(0, char::len_utf8)];
+    let found = if char_at.is_empty() { "the end of the expression".to_owned() } else { format!("`{char_at}`") };
+    let hint = match (&expected, char_at) {
+        (_, "'") => "strings stand in double quotes",
+        (lex::Expect::Token, "&") => "write `and`",
+        (lex::Expect::Token, ")" | "]" | "}") => "there is no opening bracket for this one",
+        (lex::Expect::Delim(_), _) => "close what was opened",
+        (lex::Expect::Escape, _) => "escapes are \\n \\t \\r \\b \\f \\\\ \\/ \\\" \\uXXXX and \\(…)",
+        _ => "see the manual of jq 1.8",
+    };
+    let expected = match expected {
+        // `Expect::as_str` knows the four opening delimiters only, and the lexer yields no others.
+        lex::Expect::Delim("(") => "a closing parenthesis",
+        lex::Expect::Delim("[") => "a closing bracket",
+        lex::Expect::Delim("{") => "a closing brace",
+        lex::Expect::Delim(_) => "a closing quote",
+        lex::Expect::Digit => "a digit",
+        lex::Expect::Ident => "a name",
+        lex::Expect::Escape => "an escape sequence",
+        lex::Expect::Unicode => "four hexadecimal digits of a character",
+        _ => "a token",
+    };
+    CompileError::at(source, char_at, format!("expected {expected}, found {found}"), hint)
+}
+
+fn parse_error<'s>(source: &'s str, errors: &[parse::TError<'_, &'s str>]) -> CompileError {
+    let Some((expected, found)) = errors.first() else {
+        return CompileError::new("text that is no expression", 0..source.len(), "see the manual of jq 1.8");
+    };
+    let at = Token::opt_as_str(*found, source);
+    let shown = &at[..at.floor_char_boundary(20)];
+    let ellipsis = if shown.len() < at.len() { "…" } else { "" };
+    let found = if at.is_empty() { "the end of the expression".to_owned() } else { format!("`{shown}{ellipsis}`") };
+    let hint = match (expected, at) {
+        (parse::Expect::Just("|"), "?") => "destructuring alternatives are not supported; use `if type == …` or `try`",
+        (_, "==") => "`==` needs a value on both sides",
+        (parse::Expect::Term, "") => "something is missing at the end",
+        (parse::Expect::Nothing, _) => "join two expressions with `|`, `,` or an operator",
+        (parse::Expect::ElseOrEnd, _) => "`if … then … else … end` needs its `end`",
+        (parse::Expect::Key, _) => "write .name or .[\"any name\"]",
+        _ => "see the manual of jq 1.8",
+    };
+    let expected = match expected {
+        parse::Expect::Just(s) => format!("`{s}`"),
+        parse::Expect::Nothing => "the end of the expression".to_owned(),
+        other => other.as_str().to_owned(),
+    };
+    CompileError::at(source, at, format!("expected {expected}, found {found}"), hint)
+}
+
+/// Compiles a term whose names are resolved. `vars` are the variables from outside that it uses, in the order in which
+/// they will be given.
+pub(super) fn filter<'s>(
+    term: Term<&'s str>,
+    calls: impl IntoIterator<Item = Signature<'s>>,
+    vars: impl IntoIterator<Item = &'s str>,
+) -> Result<Arc<Filter<Kind>>, CompileError> {
+    let reached = library().reach(calls.into_iter().chain([("__tick", 0)]));
+    let main = Def { name: MAIN, args: Vec::new(), body: meter(term) };
+    let defs = reached.defs.into_iter().map(shorten).chain([main]);
+    let funs = reached.natives.iter().map(|e| e.fun());
+    let builtin = &reached.builtin;
+    let builtins = (!builtin.is_empty()).then(jaq_core::funs).into_iter().flatten();
+    let builtins = builtins.filter(|(name, args, _)| builtin.contains(&(*name, args.len())));
+
+    let arena = Arena::default();
+    // Neither can fail for a resolved term; if they do, it is the expression that is refused, not the process.
+    let internal =
+        |what: String| CompileError::new(what, 0..0, "this is a fault of the engine; please report the expression");
+    let modules =
+        Loader::new(defs).load(&arena, File { code: MAIN, path: () }).map_err(|_| internal("cannot load".into()))?;
+    jaq_core::Compiler::default()
+        .with_funs(funs.chain(builtins))
+        .with_global_vars(vars)
+        .compile(modules)
+        .map(Arc::new)
+        .map_err(|errors| {
+            let names = errors.into_iter().flat_map(|(_, e)| e).map(|(name, what)| format!("{} {name}", what.as_str()));
+            internal(format!("cannot link {}", names.collect::<Vec<_>>().join(", ")))
+        })
+}
+
+/// Definitions of the prelude live for ever, and so for as long as a source does.
+fn shorten<'s>(def: Def<&'static str>) -> Def<&'s str> {
+    def
+}
+
+fn pipe<'s>(l: Term<&'s str>, r: Term<&'s str>) -> Term<&'s str> {
+    Term::BinOp(Box::new(l), BinaryOp::Pipe(None), Box::new(r))
+}
+
+fn ticked(t: Term<&str>) -> Term<&str> {
+    pipe(Term::Call("__tick", Vec::new()), t)
+}
+
+/// Lets every `,` and every definition of a program tick, and names the checked variants of `limit` and `skip`.
+fn meter(t: Term<&str>) -> Term<&str> {
+    fn each(t: Box<Term<&str>>) -> Box<Term<&str>> {
+        Box::new(meter(*t))
+    }
+    match t {
+        Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Break(_) | Term::Var(_) => t,
+        Term::Str(format, parts) => {
+            let part = |p| match p {
+                StrPart::Term(t) => StrPart::Term(meter(t)),
+                p => p,
+            };
+            Term::Str(format, parts.into_iter().map(part).collect())
+        }
+        Term::Arr(Some(t)) => Term::Arr(Some(each(t))),
+        Term::Obj(members) => Term::Obj(members.into_iter().map(|(k, v)| (meter(k), v.map(meter))).collect()),
+        Term::Neg(t) => Term::Neg(each(t)),
+        Term::BinOp(l, BinaryOp::Comma, r) => ticked(Term::BinOp(each(l), BinaryOp::Comma, each(r))),
+        Term::BinOp(l, BinaryOp::Pipe(Some(p)), r) => {
+            Term::BinOp(each(l), BinaryOp::Pipe(Some(meter_pattern(p))), each(r))
+        }
+        Term::BinOp(l, op, r) => Term::BinOp(each(l), op, each(r)),
+        Term::Label(name, t) => Term::Label(name, each(t)),
+        Term::Fold(name, from, p, args) => {
+            Term::Fold(name, each(from), meter_pattern(p), args.into_iter().map(meter).collect())
+        }
+        Term::TryCatch(t, catch) => Term::TryCatch(each(t), catch.map(each)),
+        Term::IfThenElse(cases, otherwise) => {
+            let cases = cases.into_iter().map(|(c, t)| (meter(c), meter(t))).collect();
+            Term::IfThenElse(cases, otherwise.map(each))
+        }
+        Term::Def(defs, t) => {
+            let defs = defs.into_iter().map(|d| Def { name: d.name, args: d.args, body: ticked(meter(d.body)) });
+            Term::Def(defs.collect(), each(t))
+        }
+        Term::Call(name, args) => {
+            let name = match (name, args.len()) {
+                ("limit", 2) => "_limit",
+                ("skip", 2) => "_skip",
+                (name, _) => name,
+            };
+            Term::Call(name, args.into_iter().map(meter).collect())
+        }
+        Term::Path(t, path) => {
+            let part = |p| match p {
+                Part::Index(i) => Part::Index(meter(i)),
+                Part::Range(from, upto) => Part::Range(from.map(meter), upto.map(meter)),
+            };
+            Term::Path(each(t), Path(path.0.into_iter().map(|(p, opt)| (part(p), opt)).collect()))
+        }
+    }
+}
+
+fn meter_pattern(p: Pattern<&str>) -> Pattern<&str> {
+    match p {
+        Pattern::Var(_) => p,
+        Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(meter_pattern).collect()),
+        Pattern::Obj(members) => Pattern::Obj(members.into_iter().map(|(k, p)| (meter(k), meter_pattern(p))).collect()),
+    }
+}

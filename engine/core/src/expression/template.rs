@@ -1,0 +1,188 @@
+//! Data with expressions inside.
+//!
+//! In the values of a workflow definition a string that is wholly `${ … }` is an expression, everything else is literal.
+//! [`Template::compile`] turns such a tree into programs and constants; parts without any expression stay shared, so a
+//! template without expressions evaluates to a clone that costs a reference count.
+//!
+//! A `${ … }` inside of a longer string is refused: the specification's examples use it, its schema does not allow it, and
+//! jq's own interpolation says the same thing without ambiguity. What comes out of an expression is never looked at again:
+//! data that contain `${ … }` stay data.
+
+use std::sync::Arc;
+
+use super::{CompileError, EvalError, Program, Scope, Uses};
+use crate::Value;
+use crate::value::Map;
+
+/// A tree of data in which some leaves are expressions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Template {
+    node: Node,
+    uses: Uses,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Node {
+    Const(Value),
+    Program(Program),
+    Arr(Arc<[Node]>),
+    Obj(Arc<[(Arc<str>, Node)]>),
+}
+
+/// The expression in a string that is wholly `${ … }`.
+pub fn expression_source(text: &str) -> Option<&str> {
+    text.trim().strip_prefix("${")?.strip_suffix('}')
+}
+
+/// The expression in a place that holds nothing but expressions, where `${ … }` and the bare form are both accepted:
+/// conditions (`if`, `when`, `while`) and filters.
+pub fn condition_source(text: &str) -> &str {
+    expression_source(text).unwrap_or(text)
+}
+
+impl Template {
+    /// Compiles a tree. `locals` are as for [`Program::compile`].
+    ///
+    /// # Errors
+    /// All strings that are not right, each with the JSON pointer at which it stands. Spans are those within the string.
+    pub fn compile(tree: &Value, locals: &[&str]) -> Result<Self, Vec<(String, CompileError)>> {
+        let mut compiler = Compiler { locals, pointer: String::new(), uses: Uses::default(), errors: Vec::new() };
+        let node = compiler.node(tree);
+        if compiler.errors.is_empty() { Ok(Self { node, uses: compiler.uses }) } else { Err(compiler.errors) }
+    }
+
+    /// A template that is one expression, given with or without `${ … }`.
+    ///
+    /// # Errors
+    /// As for [`Program::compile`].
+    pub fn expression(text: &str, locals: &[&str]) -> Result<Self, CompileError> {
+        let program = compile_within(text, condition_source(text), locals)?;
+        let uses = program.uses().clone();
+        Ok(Self { node: Node::Program(program), uses })
+    }
+
+    /// What the expressions mention, all together.
+    pub fn uses(&self) -> &Uses {
+        &self.uses
+    }
+
+    /// The value, if there is no expression in the tree.
+    pub fn constant(&self) -> Option<&Value> {
+        match &self.node {
+            Node::Const(v) => Some(v),
+            _ => None,
+        }
+    }
+
+    /// The tree with every expression replaced by its first output (null if it has none).
+    ///
+    /// # Errors
+    /// The first expression, in the order of the tree, that fails.
+    pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+        self.node.eval(scope)
+    }
+}
+
+impl Node {
+    fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
+        match self {
+            Node::Const(v) => Ok(v.clone()),
+            Node::Program(p) => p.eval(scope),
+            Node::Arr(items) => items.iter().map(|n| n.eval(scope)).collect::<Result<Vec<_>, _>>().map(Value::from),
+            Node::Obj(members) => {
+                let mut map = Map::with_capacity(members.len());
+                for (k, n) in members.iter() {
+                    map.insert(k.clone(), n.eval(scope)?);
+                }
+                Ok(Value::from(map))
+            }
+        }
+    }
+
+    fn is_const(&self) -> bool {
+        matches!(self, Node::Const(_))
+    }
+}
+
+/// Compiles `inner`, a slice of `text`, and moves the span of an error to where it stands in `text`.
+fn compile_within(text: &str, inner: &str, locals: &[&str]) -> Result<Program, CompileError> {
+    let offset = inner.as_ptr() as usize - text.as_ptr() as usize;
+    let trimmed = inner.trim_start();
+    let offset = offset + (inner.len() - trimmed.len());
+    Program::compile(trimmed.trim_end(), locals).map_err(|mut e| {
+        e.span = e.span.start + offset..e.span.end + offset;
+        e
+    })
+}
+
+struct Compiler<'a> {
+    locals: &'a [&'a str],
+    pointer: String,
+    uses: Uses,
+    errors: Vec<(String, CompileError)>,
+}
+
+impl Compiler<'_> {
+    fn node(&mut self, v: &Value) -> Node {
+        match v {
+            Value::Str(s) => self.text(s, v),
+            Value::Arr(a) => {
+                let nodes: Vec<Node> =
+                    a.iter().enumerate().map(|(i, v)| self.at(&i.to_string(), |c| c.node(v))).collect();
+                if nodes.iter().all(Node::is_const) { Node::Const(v.clone()) } else { Node::Arr(nodes.into()) }
+            }
+            Value::Obj(m) => {
+                let nodes: Vec<(Arc<str>, Node)> =
+                    m.iter().map(|(k, v)| (k.clone(), self.at(k, |c| c.node(v)))).collect();
+                if nodes.iter().all(|(_, n)| n.is_const()) { Node::Const(v.clone()) } else { Node::Obj(nodes.into()) }
+            }
+            v => Node::Const(v.clone()),
+        }
+    }
+
+    fn text(&mut self, s: &str, v: &Value) -> Node {
+        let compiled = match (expression_source(s), s.find("${")) {
+            (Some(inner), _) => compile_within(s, inner, self.locals),
+            (None, Some(start)) => Err(embedded(s, start)),
+            (None, None) => return Node::Const(v.clone()),
+        };
+        match compiled {
+            Ok(program) => {
+                self.uses.merge(program.uses());
+                Node::Program(program)
+            }
+            Err(e) => {
+                self.errors.push((self.pointer.clone(), e));
+                Node::Const(Value::Null)
+            }
+        }
+    }
+
+    fn at<T>(&mut self, key: &str, f: impl FnOnce(&mut Self) -> T) -> T {
+        let len = self.pointer.len();
+        self.pointer.push('/');
+        self.pointer.push_str(&key.replace('~', "~0").replace('/', "~1"));
+        let out = f(self);
+        self.pointer.truncate(len);
+        out
+    }
+}
+
+/// The error for `text ${ x } text`, with the form that works.
+fn embedded(s: &str, start: usize) -> CompileError {
+    let mut form = String::new();
+    let mut rest = s;
+    while let Some((before, after)) = rest.split_once("${") {
+        let Some((inner, after)) = after.split_once('}') else {
+            let hint = "close the expression with `}`";
+            return CompileError::new("unclosed `${` in a string", start..s.len(), hint);
+        };
+        form.push_str(&before.replace('\\', "\\\\").replace('"', "\\\""));
+        form.push_str(&format!("\\({})", inner.trim()));
+        rest = after;
+    }
+    form.push_str(&rest.replace('\\', "\\\\").replace('"', "\\\""));
+    let end = s[start..].find('}').map_or(s.len(), |i| start + i + 1);
+    let message = "an expression inside of a longer string";
+    CompileError::new(message, start..end, format!("write ${{ \"{form}\" }}"))
+}
