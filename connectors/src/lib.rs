@@ -1,1 +1,13 @@
-//! Connectors.
+//! The connectors that ship with `cpd`. `README.md` beside this crate is the contract for the people who run them.
+//!
+//! - [`http`]: one HTTP request as an operation, and the client with limits that the other connectors share.
+//! - [`atlas`]: the MLOps platform: models, versions, aliases, figures, training.
+//! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
+//! - [`drift`]: whether data has moved away from what it was.
+//! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
+
+pub mod agent;
+pub mod atlas;
+pub mod drift;
+pub mod http;
+pub mod sandbox;

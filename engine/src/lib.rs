@@ -1,1 +1,41 @@
-//! The durable engine.
+//! The durable engine of `cpd`.
+//!
+//! ```text
+//!   Engine ─ start, inputs ─→ shards ─ entries ─→ writer (one sync per group) ─→ journal
+//!      ↑                        │  ↑ durable          │
+//!      └── answers ─────────────┘  └──────────────────┘
+//!                               └─ calls ─→ connectors ─ outcomes ─→ shards
+//! ```
+//!
+//! - [`Engine`]: opens a data directory, registers definitions, starts runs; [`RunHandle`] awaits and operates them.
+//! - [`view::View`]: looks at a data directory without owning it.
+//! - [`replay`]: rebuilds every state of a run without effects and compares every decision.
+//! - [`operation`]: makes connectors of async closures, for services that embed the engine.
+//!
+//! What each module promises stands at its top. This crate names no connector, no HTTP server and no argument parser.
+
+mod clock;
+mod codec;
+mod dispatch;
+mod engine;
+mod entropy;
+mod error;
+mod history;
+mod index;
+mod load;
+pub mod operation;
+mod recovery;
+mod registry;
+pub mod replay;
+mod shard;
+pub mod view;
+
+pub use clock::{Clock, SimClock, SystemClock, stopwatch};
+pub use codec::DecodeError;
+pub use engine::{Builder, Engine, Observer, RunEnd, RunHandle, Starting};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use error::Error;
+pub use history::{History, HistoryEntry, Logged, RawRecord};
+pub use index::{RowPhase, RunRow};
+pub use recovery::Summary;
+pub use registry::{Agent, Registration, Registry, Workflow};

@@ -3,6 +3,19 @@
 //! A connector gets a [`Request`] and returns an [`Outcome`]; it never sees engine, journal or machine.
 //! The engine has made the intent durable before [`Connector::call`] runs, and it may run again with the same
 //! [`Request::key`] after a crash, as far as the operation's [`Class`] allows.
+//!
+//! - [`clock`]: the time, as the process hands it to connectors; a clock for tests that moves by hand.
+//! - [`guard`]: ends a piece of work at the request's deadline or cancellation.
+//! - [`schema`]: the part of JSON Schema that operations describe their inputs with, and the check.
+//! - [`secret`]: secrets by name, and their removal from whatever leaves a connector.
+//! - `conformance` (feature `conformance`): the suite that every connector is run through.
+
+pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod guard;
+pub mod schema;
+pub mod secret;
 
 use std::fmt;
 use std::future::Future;
@@ -10,9 +23,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest, Sha256};
+
 pub use cpd_core::catalog::{Class, OperationSpec};
 pub use cpd_core::problem::{Problem, Standard};
 pub use cpd_core::time::Timestamp;
+pub use cpd_core::value::Map;
 pub use cpd_core::{Value, json};
 pub use tokio_util::sync::CancellationToken;
 
@@ -45,6 +61,24 @@ pub struct Request {
 }
 
 impl Request {
+    /// How long until the deadline: `None` without one, zero when it has passed.
+    pub fn remaining(&self, now: Timestamp) -> Option<Duration> {
+        self.deadline.map(|at| at.since(now))
+    }
+
+    /// The key as it may stand in an HTTP header or a tag: itself if it is short and plain, else its SHA-256.
+    pub fn wire_key(&self) -> String {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+        if self.key.len() <= 200 && !self.key.is_empty() && self.key.chars().all(plain) {
+            return self.key.to_string();
+        }
+        let digest = Sha256::digest(self.key.as_bytes());
+        digest.iter().fold(String::from("sha256:"), |mut hex, byte| {
+            hex.push_str(&format!("{byte:02x}"));
+            hex
+        })
+    }
+
     /// Reads the input as `T`.
     ///
     /// # Errors
@@ -84,6 +118,29 @@ pub struct Success {
 }
 
 impl Outcome {
+    /// The word for it in logs: `succeeded`, `refused`, `failed` or `unknown`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Outcome::Succeeded(_) => "succeeded",
+            Outcome::Refused(_) => "refused",
+            Outcome::Failed { .. } => "failed",
+            Outcome::Unknown(_) => "unknown",
+        }
+    }
+
+    /// The problem, unless it succeeded.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Outcome::Succeeded(_) => None,
+            Outcome::Refused(problem) | Outcome::Failed { problem, .. } | Outcome::Unknown(problem) => Some(problem),
+        }
+    }
+
+    /// A failure that may be retried at once.
+    pub fn failed(problem: Problem) -> Self {
+        Outcome::Failed { problem, not_before: None }
+    }
+
     /// Success with an output and no evidence.
     pub fn succeeded(output: impl Into<Value>) -> Self {
         Outcome::Succeeded(Success { output: output.into(), evidence: None })
@@ -113,6 +170,7 @@ pub trait Connector: Send + Sync + 'static {
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome>;
 
     /// Finds out what became of an earlier call with the same key. Asked only for operations that say `reconciles`.
+    /// The request is that call's, with a deadline of its own: the one that the call had may have passed.
     fn reconcile(&self, request: Request) -> BoxFuture<'_, Reconciled> {
         let problem =
             Problem::standard(Standard::Runtime, format!("{} cannot reconcile {}", self.name(), request.operation));
@@ -123,5 +181,41 @@ pub trait Connector: Send + Sync + 'static {
 impl fmt::Debug for dyn Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Connector({})", self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(key: &str) -> Request {
+        Request {
+            operation: "a.b".into(),
+            version: "1.0.0".into(),
+            run: "r".into(),
+            workflow: "w".into(),
+            task: "/do/0/t".into(),
+            attempt: 1,
+            key: key.into(),
+            deadline: Some(Timestamp(5_000_000)),
+            input: Value::object(),
+            cancel: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn plain_keys_travel_as_they_are_and_others_as_a_digest() {
+        assert_eq!(request("r-1/retrain").wire_key(), "r-1/retrain");
+        let odd = request("it's `quoted`\n").wire_key();
+        assert_eq!(odd.len(), 7 + 64);
+        assert!(odd.starts_with("sha256:"), "{odd}");
+        assert_ne!(odd, request("it's `quoted`").wire_key());
+        assert!(request("").wire_key().starts_with("sha256:"));
+    }
+
+    #[test]
+    fn remaining_time_never_goes_below_zero() {
+        assert_eq!(request("k").remaining(Timestamp(2_000_000)), Some(Duration::from_secs(3)));
+        assert_eq!(request("k").remaining(Timestamp(9_000_000)), Some(Duration::ZERO));
     }
 }

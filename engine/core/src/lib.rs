@@ -11,6 +11,8 @@
 pub mod catalog;
 pub mod definition;
 pub mod expression;
+pub mod machine;
+pub mod policy;
 pub mod problem;
 pub mod time;
 pub mod value;

@@ -350,3 +350,10 @@ pub enum Backoff {
 
 /// Retries where a definition gives no limit; shown by the linter.
 pub const RETRIES_DEFAULT: u32 = 10;
+
+impl Plan {
+    /// `namespace/name`
+    pub fn qualified_name(&self) -> Arc<str> {
+        Arc::from(format!("{}/{}", self.namespace, self.name))
+    }
+}

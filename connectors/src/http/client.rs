@@ -1,0 +1,513 @@
+//! The HTTP client that every connector shares: limits, honest outcomes, nothing echoed.
+//!
+//! [`HttpClient::send`] makes one exchange under the request's deadline and cancellation and under the client's own
+//! limits: time to connect, time in all, size of an answer, number and size of headers, number of redirects. An
+//! answer that is too large is given up as soon as that is known, and never held in memory.
+//! What an end without a good answer means is decided in [`super::verdict`].
+//!
+//! - Redirects are followed only when the caller asks, here and not in the library below: authorization stays with the
+//!   origin it was meant for, an `https` address never leads to an `http` one, every hop is held against the allowed
+//!   hosts, and once a `POST` was answered with "see elsewhere" every later trouble is *unknown*: it took effect.
+//! - Problems name method and address without query, user or fragment, and never a request's headers.
+//! - Nothing is retried here: that is the engine's business, and it is journaled there.
+//! - `Idempotency-Key` goes out with every method that is not safe, unless the caller set one.
+//! - Loopback addresses never go through a proxy; others do as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
+
+use std::error::Error as _;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use cpd_connector_api::clock::Clock;
+use cpd_connector_api::guard::{ended, within};
+use cpd_connector_api::secret::Secret;
+use cpd_connector_api::{Class, Problem, Request, Standard, Value, json};
+use reqwest::header::{
+    AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
+};
+use reqwest::{Method, Url};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::answer::Answer;
+use super::tls;
+use super::verdict::Trouble;
+
+/// Of a body that is only good for an error message, this much is read.
+const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// The name under which a request's key travels.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
+/// The client's limits and set-up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// How long a connection may take to come about, TLS included.
+    pub connect_timeout_ms: u64,
+    /// How long one exchange may take in all, redirects and body included. A task's own timeout may end it sooner.
+    pub timeout_ms: u64,
+    /// The largest answer that is taken.
+    pub answer_bytes_max: usize,
+    /// The largest body that is sent.
+    pub body_bytes_max: usize,
+    /// The most headers, in an answer and in a request.
+    pub headers_max: usize,
+    /// The most redirects that are followed when following was asked for.
+    pub redirects_max: usize,
+    /// Hosts that may be called: `api.example.com`, or `*.example.com` for what lies below it. Empty: any host.
+    pub allow_hosts: Vec<String>,
+    /// A PEM file with certificate authorities to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout_ms: 10_000,
+            timeout_ms: 60_000,
+            answer_bytes_max: 8 * 1024 * 1024,
+            body_bytes_max: 8 * 1024 * 1024,
+            headers_max: 100,
+            redirects_max: 5,
+            allow_hosts: Vec::new(),
+            ca_file: None,
+        }
+    }
+}
+
+/// Why a client could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// TLS does not come up.
+    #[error("build the HTTP client")]
+    Tls(#[from] tls::Error),
+    /// The library below refuses.
+    #[error("build the HTTP client")]
+    Client(#[source] reqwest::Error),
+}
+
+/// One request to make.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// The final address.
+    pub url: Url,
+    /// Headers beside those that the client sets. Mark secret ones as sensitive.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// What may be said of an uncertain end.
+    pub class: Class,
+    /// Whether to follow redirects.
+    pub redirect: bool,
+    /// A shorter limit than the client's.
+    pub timeout: Option<Duration>,
+}
+
+impl Call {
+    /// A call without headers and body.
+    pub fn new(method: Method, url: Url, class: Class) -> Self {
+        Self { method, url, headers: HeaderMap::new(), body: None, class, redirect: false, timeout: None }
+    }
+
+    /// The same with a JSON body.
+    #[must_use]
+    pub fn with_json(mut self, body: &Value) -> Self {
+        self.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.body = Some(Bytes::from(body.to_json()));
+        self
+    }
+
+    /// The same with a bearer token, marked as sensitive.
+    ///
+    /// # Errors
+    /// A `configuration` problem if the token cannot stand in a header; the token is not in it.
+    pub fn with_bearer(mut self, token: &Secret) -> Result<Self, Problem> {
+        self.headers.insert(AUTHORIZATION, sensitive(&format!("Bearer {}", token.expose()))?);
+        Ok(self)
+    }
+}
+
+/// A header value that is never shown.
+///
+/// # Errors
+/// A `configuration` problem if the text cannot stand in a header; the text is not in it.
+pub fn sensitive(text: &str) -> Result<HeaderValue, Problem> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| {
+        Problem::standard(
+            Standard::Configuration,
+            "found credentials with characters that cannot stand in an HTTP header, expected visible ASCII",
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// An address as it may be shown and logged: no user, no query, no fragment.
+pub fn shown(url: &Url) -> String {
+    let mut url = url.clone();
+    // These fail only for addresses that cannot have a user at all, which then have none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    url.set_query(None);
+    url.set_fragment(None);
+    url.to_string()
+}
+
+/// The client. Cheap to clone; clones share connections.
+#[derive(Clone)]
+pub struct HttpClient {
+    config: Arc<HttpConfig>,
+    clock: Arc<dyn Clock>,
+    direct: reqwest::Client,
+    proxied: reqwest::Client,
+}
+
+impl fmt::Debug for HttpClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpClient").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl HttpClient {
+    /// Builds a client.
+    ///
+    /// # Errors
+    /// If TLS does not come up, see [`tls::client_config`].
+    pub fn new(config: HttpConfig, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
+        let tls = tls::client_config(config.ca_file.as_deref())?;
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .retry(reqwest::retry::never())
+                .referer(false)
+                .connect_timeout(Duration::from_millis(config.connect_timeout_ms))
+                .http1_max_headers(config.headers_max)
+                .user_agent(concat!("cpd/", env!("CARGO_PKG_VERSION")))
+        };
+        let direct = builder().no_proxy().build().map_err(BuildError::Client)?;
+        let proxied = builder().build().map_err(BuildError::Client)?;
+        Ok(Self { config: Arc::new(config), clock, direct, proxied })
+    }
+
+    /// The clock that the client goes by.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The client's set-up.
+    pub fn config(&self) -> &HttpConfig {
+        &self.config
+    }
+
+    /// Makes one exchange. An answer of any status is `Ok`; see [`Answer::success`].
+    ///
+    /// # Errors
+    /// If there is no answer, or none that may be taken.
+    pub async fn send(&self, mut call: Call, request: &Request) -> Result<Answer, Trouble> {
+        self.prepare(&mut call, request).map_err(Trouble::Refused)?;
+        let (class, doing) = (call.class, format!("while {} {} was under way", call.method, shown(&call.url)));
+        if let Some(why) = ended(request, &*self.clock) {
+            return Err(Trouble::failed(why.problem("before anything was sent")));
+        }
+        match within(request, &*self.clock, self.exchange(call)).await {
+            Ok(done) => done,
+            Err(why) => Err(Trouble::uncertain(class, why.problem(&doing))),
+        }
+    }
+
+    fn prepare(&self, call: &mut Call, request: &Request) -> Result<(), Problem> {
+        let refuse = |what: String| Err(Problem::standard(Standard::Validation, what));
+        if let Some(body) = call.body.as_ref().filter(|b| b.len() > self.config.body_bytes_max) {
+            return refuse(format!(
+                "found a body of {} bytes, expected at most {}",
+                body.len(),
+                self.config.body_bytes_max
+            ));
+        }
+        if !call.method.is_safe() && !call.headers.contains_key(IDEMPOTENCY_KEY) {
+            let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
+            call.headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        if call.headers.len() > self.config.headers_max {
+            return refuse(format!(
+                "found {} headers, expected at most {}",
+                call.headers.len(),
+                self.config.headers_max
+            ));
+        }
+        self.allowed(&call.url)
+    }
+
+    /// Whether the address may be called at all.
+    fn allowed(&self, url: &Url) -> Result<(), Problem> {
+        if !matches!(url.scheme(), "http" | "https") {
+            let what = format!("found an address with scheme {:?}, expected http or https", url.scheme());
+            return Err(Problem::standard(Standard::Validation, what));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            let what =
+                "found a user or password in the address, which is logged; use `endpoint.authentication` instead";
+            return Err(Problem::standard(Standard::Validation, what));
+        }
+        let host = url.host_str().unwrap_or("").trim_end_matches('.').to_ascii_lowercase();
+        let fits = |pattern: &String| match pattern.to_ascii_lowercase().strip_prefix("*.") {
+            Some(parent) => host.strip_suffix(parent).is_some_and(|sub| sub.len() > 1 && sub.ends_with('.')),
+            None => pattern.eq_ignore_ascii_case(&host),
+        };
+        if self.config.allow_hosts.is_empty() || self.config.allow_hosts.iter().any(fits) {
+            return Ok(());
+        }
+        let list = self.config.allow_hosts.join(", ");
+        Err(Problem::standard(
+            Standard::Authorization,
+            format!("found host {host:?}, expected one of those allowed: {list}"),
+        ))
+    }
+
+    async fn exchange(&self, mut call: Call) -> Result<Answer, Trouble> {
+        let limit = Duration::from_millis(self.config.timeout_ms);
+        let limit = call.timeout.map_or(limit, |own| own.min(limit));
+        let end = Instant::now() + limit;
+        let mut took_effect = false;
+        for hop in 0.. {
+            let hopped = self.hop(&call, end, took_effect).await;
+            // After a `POST` that was answered with a redirect, no trouble of the second request undoes the first.
+            let answer = match hopped {
+                Err(trouble) if took_effect => return Err(Trouble::Unknown(trouble.into_problem())),
+                other => other?,
+            };
+            let redirected = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
+            let Some(target) = answer.header(LOCATION).filter(|_| redirected && call.redirect) else {
+                return Ok(answer);
+            };
+            if hop >= self.config.redirects_max {
+                let problem = answer.problem(&format!(
+                    "{} {} led to more than {} redirects",
+                    call.method,
+                    shown(&call.url),
+                    self.config.redirects_max
+                ));
+                return Err(if took_effect { Trouble::Unknown(problem) } else { Trouble::Refused(problem) });
+            }
+            let switched = turn(&mut call, answer.status, target).and_then(|switched| {
+                self.allowed(&call.url)?;
+                Ok(switched)
+            });
+            match switched {
+                Ok(switched) => took_effect |= switched && call.class == Class::AtMostOnce,
+                Err(problem) if took_effect => return Err(Trouble::Unknown(problem)),
+                Err(problem) => return Err(Trouble::Refused(problem)),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    async fn hop(&self, call: &Call, end: Instant, took_effect: bool) -> Result<Answer, Trouble> {
+        let client = if is_loopback(&call.url) { &self.direct } else { &self.proxied };
+        let mut request = client
+            .request(call.method.clone(), call.url.clone())
+            .headers(call.headers.clone())
+            .timeout(end.saturating_duration_since(Instant::now()));
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        }
+        let mut response = request.send().await.map_err(|e| no_answer(call, e))?;
+        let mut answer = Answer {
+            method: call.method.clone(),
+            url: call.url.clone(),
+            status: response.status().as_u16(),
+            headers: std::mem::take(response.headers_mut()),
+            body: Bytes::new(),
+            class: call.class,
+            took_effect,
+            received: self.clock.now(),
+        };
+        if (200..300).contains(&answer.status) {
+            answer.body = self.body(&answer, &mut response).await?;
+        } else {
+            // The status says it all; the body is for people, and its loss is no trouble of its own.
+            let mut body = BytesMut::new();
+            while let Ok(Some(chunk)) = response.chunk().await {
+                body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_BYTES_MAX - body.len())]);
+                if body.len() == ERROR_BODY_BYTES_MAX {
+                    break;
+                }
+            }
+            answer.body = body.freeze();
+        }
+        Ok(answer)
+    }
+
+    async fn body(&self, answer: &Answer, response: &mut reqwest::Response) -> Result<Bytes, Trouble> {
+        let most = self.config.answer_bytes_max;
+        let too_large = |found: String| {
+            let problem = answer.problem(&format!(
+                "{} {} answered {} with {found}, expected at most {most}",
+                answer.method,
+                shown(&answer.url),
+                answer.status,
+            ));
+            match answer.class {
+                Class::AtMostOnce => Trouble::Unknown(problem),
+                Class::Safe | Class::Idempotent => Trouble::Refused(problem),
+            }
+        };
+        // Where the other side says how much is coming, nothing of it is read.
+        let announced = response.content_length().filter(|_| answer.method != Method::HEAD);
+        if let Some(length) = announced.filter(|l| *l > most as u64) {
+            return Err(too_large(format!("{length} bytes")));
+        }
+        let mut body = BytesMut::new();
+        loop {
+            match response.chunk().await {
+                Ok(Some(chunk)) if body.len() + chunk.len() > most => {
+                    return Err(too_large(format!("more than {} bytes", body.len())));
+                }
+                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+                Ok(None) => return Ok(body.freeze()),
+                Err(e) => {
+                    let read = body.len();
+                    return Err(answer.unusable(&format!("the body broke off after {read} bytes: {}", cause(e))));
+                }
+            }
+        }
+    }
+}
+
+/// Points `call` at the target of a redirect. Says whether the method became `GET`: the first request was processed.
+fn turn(call: &mut Call, status: u16, target: &str) -> Result<bool, Problem> {
+    let refuse = |what: String| Problem::standard(Standard::Communication, what).with_status(status);
+    let from = shown(&call.url);
+    let mut url =
+        call.url.join(target).map_err(|e| refuse(format!("{from} redirected to an address that is none: {e}")))?;
+    if url.fragment().is_none() {
+        url.set_fragment(call.url.fragment());
+    }
+    if call.url.scheme() == "https" && url.scheme() == "http" {
+        return Err(refuse(format!("{from} redirected from https to {}, which is not followed", shown(&url))));
+    }
+    if url.origin() != call.url.origin() {
+        let secret = |name: &HeaderName, value: &HeaderValue| {
+            value.is_sensitive() || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
+        };
+        let names: Vec<_> = call.headers.iter().filter(|(n, v)| secret(n, v)).map(|(n, _)| n.clone()).collect();
+        names.iter().for_each(|name| drop(call.headers.remove(name)));
+    }
+    call.url = url;
+    let read_only = call.method == Method::GET || call.method == Method::HEAD;
+    let switch = !read_only && (status == 303 || (status < 303 && call.method == Method::POST));
+    if switch {
+        call.method = Method::GET;
+        call.body = None;
+        call.headers.remove(CONTENT_TYPE);
+    }
+    Ok(switch)
+}
+
+/// Whether the address is this machine's own: such calls never go through a proxy.
+fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or("").trim_matches(['[', ']']);
+    host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// The trouble of an exchange that brought no answer.
+fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
+    let (connect, timeout, builder) = (e.is_connect(), e.is_timeout(), e.is_builder());
+    let what = format!("{} {}", call.method, shown(&call.url));
+    let why = cause(e);
+    if builder {
+        return Trouble::Refused(Problem::standard(Standard::Validation, format!("{what} is no request: {why}")));
+    }
+    let (detail, status) = match (connect, timeout) {
+        (true, _) => (format!("{what} could not connect: {why}"), 503),
+        (false, true) => (format!("{what} was sent and not answered in time"), 504),
+        (false, false) => (format!("{what} was sent and got no answer: {why}"), 502),
+    };
+    let data = json!({"method": call.method.as_str(), "uri": shown(&call.url)});
+    let problem = Problem::standard(Standard::Communication, detail).with_status(status).with_data(data);
+    if connect { Trouble::failed(problem) } else { Trouble::uncertain(call.class, problem) }
+}
+
+/// The innermost reason of a library's error, without the address that it carries.
+fn cause(e: reqwest::Error) -> String {
+    let e = e.without_url();
+    if e.is_timeout() {
+        return "time ran out".into();
+    }
+    let mut last = e.to_string();
+    let mut next = e.source();
+    while let Some(inner) = next {
+        last = inner.to_string();
+        next = inner.source();
+    }
+    last
+}
+
+#[cfg(test)]
+mod tests {
+    use cpd_connector_api::clock::SystemClock;
+
+    use super::*;
+
+    fn client(allow: &[&str]) -> HttpClient {
+        let allow_hosts = allow.iter().map(ToString::to_string).collect();
+        HttpClient::new(HttpConfig { allow_hosts, ..HttpConfig::default() }, Arc::new(SystemClock)).unwrap()
+    }
+
+    fn url(text: &str) -> Url {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn only_allowed_hosts_may_be_called() {
+        let client = client(&["api.example.com", "*.corp.example"]);
+        for good in ["https://API.example.com/x", "http://a.corp.example", "http://a.b.corp.example:8080"] {
+            assert_eq!(client.allowed(&url(good)), Ok(()), "{good}");
+        }
+        for bad in ["https://example.com", "http://corp.example", "http://evilcorp.example", "http://169.254.169.254/"]
+        {
+            let problem = client.allowed(&url(bad)).unwrap_err();
+            assert!(problem.to_string().contains("expected one of those allowed"), "{bad}: {problem}");
+        }
+    }
+
+    #[test]
+    fn addresses_with_credentials_or_other_schemes_are_refused_without_an_echo() {
+        let client = client(&[]);
+        let problem = client.allowed(&url("https://bob:hunter2@example.com")).unwrap_err().to_string();
+        assert!(problem.contains("authentication") && !problem.contains("hunter2"), "{problem}");
+        assert!(client.allowed(&url("file:///etc/passwd")).is_err());
+        assert_eq!(shown(&url("https://bob:x@h/p?token=y#z")), "https://h/p");
+    }
+
+    #[test]
+    fn a_redirect_keeps_credentials_only_for_the_same_origin() {
+        let mut call = Call::new(Method::POST, url("https://a/x"), Class::AtMostOnce);
+        call = call.with_json(&json!({})).with_bearer(&Secret::new("token")).unwrap();
+        assert_eq!(turn(&mut call, 307, "/y"), Ok(false));
+        assert!(call.headers.contains_key(AUTHORIZATION) && call.body.is_some());
+        assert_eq!(turn(&mut call, 303, "https://b/z"), Ok(true));
+        assert!(call.headers.is_empty() && call.body.is_none() && call.method == Method::GET);
+        assert!(turn(&mut call, 302, "http://b/").unwrap_err().to_string().contains("from https"));
+    }
+
+    #[test]
+    fn loopback_is_recognised_in_every_spelling() {
+        for (address, loopback) in [
+            ("http://127.0.0.1:1/", true),
+            ("http://127.9.9.9/", true),
+            ("http://[::1]:80/", true),
+            ("http://LOCALHOST/", true),
+            ("http://localhost.example/", false),
+            ("http://10.0.0.1/", false),
+        ] {
+            assert_eq!(is_loopback(&url(address)), loopback, "{address}");
+        }
+    }
+}

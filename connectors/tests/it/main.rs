@@ -1,0 +1,12 @@
+//! The connectors against the sandbox, over real loopback sockets. Nothing here sleeps: what takes time is waited for
+//! with a bound.
+
+mod agent;
+mod atlas;
+mod bad_answers;
+mod conformance;
+mod http;
+mod real_mlflow;
+mod sandbox;
+mod support;
+mod tls;

@@ -1,0 +1,769 @@
+//! Folds one event into a run.
+//!
+//! Evaluates nothing and asks nobody: everything that an event means is in the event, the state and the plan. The same
+//! function serves live turns, recovery and replay. An event that does not fit the state is refused and nothing has
+//! changed; for a journal that verifies this can only mean that another version wrote it, or a bug.
+
+use std::sync::Arc;
+
+use crate::Value;
+use crate::definition::plan::{Action, NodeId, Plan, Then};
+use crate::problem::{Problem, Standard};
+use crate::time::Timestamp;
+use crate::value::Map;
+
+use super::event::{Command, Event, Export, Handling, Piece, Resolution};
+use super::ids::{ActId, RunId};
+use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Phase, Run, Status};
+
+/// An event that does not fit the state.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("apply {event} to {subject}: it is {found}, expected {expected}")]
+pub struct Misfit {
+    /// The event's name.
+    pub event: &'static str,
+    /// The run or act.
+    pub subject: String,
+    /// What state it is in.
+    pub found: &'static str,
+    /// What state the event needs.
+    pub expected: &'static str,
+}
+
+impl Run {
+    /// The run that a `RunStarted` begins.
+    ///
+    /// # Errors
+    /// If `event` is another one.
+    pub fn begin(id: RunId, plan: Arc<Plan>, event: &Event, at: Timestamp) -> Result<Self, Misfit> {
+        let Event::RunStarted { input, behaviour, .. } = event else {
+            let subject = format!("run {id}");
+            return Err(Misfit { event: event.name(), subject, found: "not started", expected: "started" });
+        };
+        let mut run = Self {
+            id,
+            plan,
+            phase: Phase::Running,
+            behaviour: *behaviour,
+            started_at: at,
+            input: input.clone(),
+            context: Value::object(),
+            acts: Vec::with_capacity(4),
+            next_act: 0,
+            agenda: Default::default(),
+            abandoned: Vec::new(),
+            events: 1,
+        };
+        run.spawn(Plan::ROOT, None, 0, input.clone(), None, Arc::from(""), at);
+        Ok(run)
+    }
+
+    /// Folds `event`, which happened at `at`, into the state; appends what the world must do to `commands`.
+    ///
+    /// # Errors
+    /// If the event does not fit the state; the state is as before.
+    pub fn apply(&mut self, event: &Event, at: Timestamp, commands: &mut Vec<Command>) -> Result<(), Misfit> {
+        match event {
+            Event::RunStarted { .. } => return Err(self.misfit(event, "not started")),
+            Event::RunPaused { .. }
+            | Event::RunResumed { .. }
+            | Event::RunCancelled { .. }
+            | Event::RunCompleted { .. }
+            | Event::RunFaulted { .. } => self.apply_to_run(event, commands)?,
+            Event::LateOutcome { act, .. } => {
+                let place = self.abandoned.iter().position(|a| a.act == *act);
+                self.abandoned.remove(place.ok_or_else(|| self.misfit_act(event, *act, "abandoned"))?);
+            }
+            _ if !self.is_open() => return Err(self.misfit(event, "open")),
+            Event::TaskEntered { .. }
+            | Event::TaskSkipped { .. }
+            | Event::TaskReturned { .. }
+            | Event::EventEmitted { .. }
+            | Event::CaseTaken { .. }
+            | Event::PolicyDecided { .. }
+            | Event::TaskStarted { .. }
+            | Event::WaitStarted { .. } => self.apply_to_ready(event, at, commands)?,
+            Event::TaskSucceeded { .. }
+            | Event::TaskRefused { .. }
+            | Event::TaskFailed { .. }
+            | Event::TaskUnknown { .. }
+            | Event::TaskDelayed { .. }
+            | Event::TaskRetried { .. }
+            | Event::TaskQuestioned { .. }
+            | Event::TaskParked { .. }
+            | Event::TaskResolved { .. } => self.apply_to_call(event, at, commands)?,
+            Event::TaskCompleted { .. }
+            | Event::TaskFaulted { .. }
+            | Event::ErrorCaught { .. }
+            | Event::TryRetried { .. }
+            | Event::IterationStarted { .. }
+            | Event::LoopEnded { .. }
+            | Event::TimerFired { .. }
+            | Event::DeadlinePassed { .. } => self.apply_to_flow(event, at, commands)?,
+        }
+        self.events += 1;
+        Ok(())
+    }
+
+    // ---- run ----------------------------------------------------------------------------------------------------
+
+    fn apply_to_run(&mut self, event: &Event, commands: &mut Vec<Command>) -> Result<(), Misfit> {
+        match (event, &self.phase) {
+            (Event::RunPaused { .. }, Phase::Running) => self.phase = Phase::Paused,
+            (Event::RunPaused { .. }, _) => return Err(self.misfit(event, "running")),
+            (Event::RunResumed { .. }, Phase::Paused) => self.phase = Phase::Running,
+            (Event::RunResumed { .. }, _) => return Err(self.misfit(event, "paused")),
+            (_, Phase::Completed { .. } | Phase::Faulted { .. } | Phase::Cancelled { .. }) => {
+                return Err(self.misfit(event, "open"));
+            }
+            (Event::RunCancelled { reason, .. }, Phase::Running | Phase::Paused) => {
+                self.end(Phase::Cancelled { reason: reason.clone() }, commands);
+            }
+            (Event::RunFaulted { problem }, Phase::Running | Phase::Paused) => {
+                self.end(Phase::Faulted { problem: problem.clone() }, commands);
+            }
+            (Event::RunCompleted { output }, Phase::Running | Phase::Paused) => {
+                let Some(Status::Returned { output: raw, .. }) = self.acts.first().map(|a| &a.status) else {
+                    return Err(self.misfit_act(event, ActId(0), "returned"));
+                };
+                let output = output.clone().unwrap_or_else(|| raw.clone());
+                self.end(Phase::Completed { output }, commands);
+            }
+            (other, _) => unreachable!("{} is not about the run", other.name()),
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, phase: Phase, commands: &mut Vec<Command>) {
+        for act in std::mem::take(&mut self.acts) {
+            self.abandon(&act, commands);
+        }
+        self.agenda.clear();
+        self.phase = phase;
+    }
+
+    // ---- Ready --------------------------------------------------------------------------------------------------
+
+    fn apply_to_ready(&mut self, event: &Event, at: Timestamp, commands: &mut Vec<Command>) -> Result<(), Misfit> {
+        let id = event.act().expect("an event about an act");
+        let index = self.index(event, id, "ready")?;
+        let Status::Ready = self.acts[index].status else { return Err(self.misfit_act(event, id, "ready")) };
+        let node = self.acts[index].node;
+        let plan = self.plan.clone();
+        let action = &plan.node(node).action;
+        // The event must be one that this kind of task has.
+        let fits = match (event, action) {
+            (Event::TaskSkipped { .. }, _) => node != Plan::ROOT,
+            (Event::TaskEntered { items, .. }, Action::For(_)) => matches!(items, Some(Value::Arr(_))),
+            (Event::TaskEntered { items: None, .. }, Action::Do(_) | Action::Fork { .. } | Action::Try { .. }) => true,
+            (Event::TaskReturned { .. }, Action::Set(_)) => true,
+            (Event::EventEmitted { .. }, Action::Emit { .. }) => true,
+            (Event::CaseTaken { case, .. }, Action::Switch(cases)) => {
+                case.is_none_or(|c| (c as usize) < cases.len())
+            }
+            (Event::PolicyDecided { .. }, Action::Decide(_)) => true,
+            (Event::TaskStarted { .. }, Action::Call(_)) => true,
+            (Event::WaitStarted { .. }, Action::Wait(_)) => true,
+            _ => false,
+        };
+        if !fits {
+            return Err(self.misfit_act(event, id, "a task of another kind"));
+        }
+        self.settle(id);
+        let act = &mut self.acts[index];
+        match event {
+            Event::TaskEntered { input, deadline, .. }
+            | Event::TaskStarted { input, deadline, .. }
+            | Event::WaitStarted { input, deadline, .. } => {
+                act.deadline = *deadline;
+                replace(&mut act.input, input);
+            }
+            Event::TaskReturned { input, .. }
+            | Event::EventEmitted { input, .. }
+            | Event::CaseTaken { input, .. }
+            | Event::PolicyDecided { input, .. } => replace(&mut act.input, input),
+            _ => {}
+        }
+        let own_then = plan.node(node).then;
+        match event {
+            Event::TaskSkipped { .. } => {
+                let output = act.input.clone();
+                self.complete(id, output, Then::Continue, at, commands);
+            }
+            Event::TaskEntered { items, .. } => self.enter(index, items.as_ref(), at, commands),
+            Event::TaskReturned { output, .. } => self.returned(id, output.clone(), own_then, at, commands),
+            Event::EventEmitted { event, .. } => self.returned(id, event.clone(), own_then, at, commands),
+            Event::CaseTaken { case, .. } => {
+                let Action::Switch(cases) = action else { unreachable!("checked above") };
+                let then = case.map_or(own_then, |c| cases[c as usize].then);
+                let output = act.input.clone();
+                self.returned(id, output, then, at, commands);
+            }
+            Event::PolicyDecided { decision, .. } => {
+                if decision.get("outcome").and_then(Value::as_str) == Some("ERROR") {
+                    let problem = policy_problem(decision);
+                    self.fail(id, problem, None);
+                } else {
+                    self.returned(id, decision.clone(), own_then, at, commands);
+                }
+            }
+            Event::TaskStarted { args, key, .. } => {
+                act.status = Status::Calling(Calling {
+                    attempt: 1,
+                    unknowns: 0,
+                    args: args.clone(),
+                    key: key.clone(),
+                    phase: CallPhase::InFlight,
+                });
+                commands.push(Command::Call { act: id, attempt: 1 });
+            }
+            Event::WaitStarted { until, .. } => act.status = Status::Waiting { until: *until },
+            other => unreachable!("{} is not about a ready act", other.name()),
+        }
+        Ok(())
+    }
+
+    /// A composite begins.
+    fn enter(&mut self, index: usize, items: Option<&Value>, at: Timestamp, commands: &mut Vec<Command>) {
+        let plan = self.plan.clone();
+        let act = &mut self.acts[index];
+        let (id, node) = (act.id, plan.node(act.node));
+        match &node.action {
+            Action::Do(list) => {
+                act.status = Status::List { jumps: 0 };
+                self.begin_list(id, list, at, commands);
+            }
+            Action::Try { body, catch } => {
+                let attempt_deadline = catch.retry.as_ref().and_then(|r| r.attempt_max).map(|d| at.plus(d));
+                act.status = Status::Trying { attempt: 1, attempt_deadline, jumps: 0 };
+                self.begin_list(id, body, at, commands);
+            }
+            Action::For(_) => {
+                act.status = Status::Loop {
+                    items: items.cloned().unwrap_or_default(),
+                    index: 0,
+                    between: true,
+                    carry: act.input.clone(),
+                    jumps: 0,
+                };
+                self.agenda.push_back(id);
+            }
+            Action::Fork { branches, .. } => {
+                act.status = Status::Branches { outputs: vec![None; branches.len()] };
+                let (input, bindings, iteration) = (act.input.clone(), act.bindings.clone(), act.iteration.clone());
+                for (branch, node) in (0..).zip(branches) {
+                    self.spawn(*node, Some(id), branch, input.clone(), bindings.clone(), iteration.clone(), at);
+                }
+                if branches.is_empty() {
+                    self.returned(id, Value::from(Vec::new()), node.then, at, commands);
+                }
+            }
+            _ => unreachable!("only composites are entered"),
+        }
+    }
+
+    /// Starts the first task of an act's list, or returns at once if the list is empty.
+    fn begin_list(&mut self, id: ActId, list: &[NodeId], at: Timestamp, commands: &mut Vec<Command>) {
+        let act = self.act(id).expect("a live act");
+        let input = act.input.clone();
+        match list.first() {
+            Some(first) => self.spawn_in_list(id, *first, input, at),
+            None => self.list_ended(id, input, at, commands),
+        }
+    }
+
+    /// Starts a task of the list that `parent` runs, with the bindings and the iteration that hold there.
+    fn spawn_in_list(&mut self, parent: ActId, node: NodeId, input: Value, at: Timestamp) {
+        let act = self.act(parent).expect("a live act");
+        let outer = act.bindings.clone();
+        let (bindings, iteration, jumps) = match &act.status {
+            Status::Loop { items, index, jumps, .. } => {
+                let item = items.as_array().and_then(|a| a.get(*index as usize)).cloned().unwrap_or_default();
+                let values = vec![item, Value::from(*index)];
+                let iteration = match &*act.iteration {
+                    "" => index.to_string(),
+                    outer => format!("{outer}.{index}"),
+                };
+                (Some(Arc::new(Binding { values, outer })), Arc::from(iteration), *jumps)
+            }
+            Status::Catching { jumps } => (act.caught.clone().or(outer), act.iteration.clone(), *jumps),
+            Status::List { jumps } | Status::Trying { jumps, .. } => (outer, act.iteration.clone(), *jumps),
+            _ => (outer, act.iteration.clone(), 0),
+        };
+        let iteration = if jumps > 0 { Arc::from(format!("{iteration}~{jumps}")) } else { iteration };
+        self.spawn(node, Some(parent), 0, input, bindings, iteration, at);
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call, each of another type but the two numbers")]
+    fn spawn(
+        &mut self,
+        node: NodeId,
+        parent: Option<ActId>,
+        branch: u32,
+        input: Value,
+        bindings: Option<Arc<Binding>>,
+        iteration: Arc<str>,
+        at: Timestamp,
+    ) {
+        let id = ActId(self.next_act);
+        self.next_act += 1;
+        self.acts.push(Act {
+            id,
+            node,
+            parent,
+            branch,
+            input,
+            bindings,
+            caught: None,
+            iteration,
+            started_at: at,
+            deadline: None,
+            status: Status::Ready,
+        });
+        self.agenda.push_back(id);
+    }
+
+    // ---- Returned, completed --------------------------------------------------------------------------------------
+
+    /// An act has its raw output. If nothing is to be evaluated on it, it is complete at once.
+    fn returned(&mut self, id: ActId, output: Value, then: Then, at: Timestamp, commands: &mut Vec<Command>) {
+        let act = self.act(id).expect("a live act");
+        let node = self.plan.node(act.node);
+        if act.parent.is_some() && node.output_as.is_none() && node.export_as.is_none() {
+            self.complete(id, output, then, at, commands);
+            return;
+        }
+        self.act_mut(id).expect("a live act").status = Status::Returned { output, then };
+        self.agenda.push_back(id);
+    }
+
+    /// An act is done: it goes, and its parent goes on.
+    fn complete(&mut self, id: ActId, output: Value, then: Then, at: Timestamp, commands: &mut Vec<Command>) {
+        let index = self.acts.binary_search_by_key(&id, |a| a.id).expect("a live act");
+        let act = self.acts.remove(index);
+        let Some(parent) = act.parent else { unreachable!("the root ends by RunCompleted") };
+        if then == Then::End {
+            self.end_early(output, commands);
+            return;
+        }
+        let plan = self.plan.clone();
+        let parent_index = self.acts.binary_search_by_key(&parent, |a| a.id).expect("a parent outlives its children");
+        let holder = &mut self.acts[parent_index];
+        let parent_node = plan.node(holder.node);
+        if let (Status::Branches { outputs }, Action::Fork { compete, .. }) = (&mut holder.status, &parent_node.action) {
+            if *compete {
+                self.drop_below(parent, commands);
+                self.returned(parent, output, parent_node.then, at, commands);
+                return;
+            }
+            outputs[act.branch as usize] = Some(output);
+            if outputs.iter().all(Option::is_some) {
+                let all = outputs.iter_mut().map(|o| o.take().expect("all are there")).collect();
+                self.returned(parent, all, parent_node.then, at, commands);
+            }
+            return;
+        }
+        let list = list_of(&parent_node.action, &holder.status);
+        let here = plan.node(act.node).index as usize;
+        let next = match then {
+            Then::Continue => list.get(here + 1).copied(),
+            Then::Exit => None,
+            Then::To(target) => {
+                if plan.node(target).index as usize <= here {
+                    holder.status.jump();
+                }
+                Some(target)
+            }
+            Then::End => unreachable!("handled above"),
+        };
+        match next {
+            Some(node) => self.spawn_in_list(parent, node, output, at),
+            None => self.list_ended(parent, output, at, commands),
+        }
+    }
+
+    /// The list of an act is through.
+    fn list_ended(&mut self, id: ActId, output: Value, at: Timestamp, commands: &mut Vec<Command>) {
+        let act = self.act_mut(id).expect("a live act");
+        if let Status::Loop { between, carry, index, jumps, .. } = &mut act.status {
+            (*between, *carry, *index, *jumps) = (true, output, *index + 1, 0);
+            self.agenda.push_back(id);
+            return;
+        }
+        let then = self.plan.node(self.act(id).expect("a live act").node).then;
+        self.returned(id, output, then, at, commands);
+    }
+
+    /// `then: end`: everything but the root goes; the root has this output.
+    fn end_early(&mut self, output: Value, commands: &mut Vec<Command>) {
+        self.drop_below(ActId(0), commands);
+        self.agenda.clear();
+        self.acts[0].status = Status::Returned { output, then: Then::Continue };
+        self.agenda.push_back(ActId(0));
+    }
+
+    // ---- effects --------------------------------------------------------------------------------------------------
+
+    fn apply_to_call(&mut self, event: &Event, at: Timestamp, commands: &mut Vec<Command>) -> Result<(), Misfit> {
+        let id = event.act().expect("an event about an act");
+        let index = self.index(event, id, "calling")?;
+        let Status::Calling(calling) = &mut self.acts[index].status else {
+            return Err(self.misfit_act(event, id, "calling"));
+        };
+        let asked = matches!(calling.phase, CallPhase::InFlight | CallPhase::Reconciling(_));
+        let expected = match (event, &calling.phase) {
+            (
+                Event::TaskSucceeded { attempt, .. }
+                | Event::TaskRefused { attempt, .. }
+                | Event::TaskFailed { attempt, .. }
+                | Event::TaskUnknown { attempt, .. },
+                _,
+            ) if asked && *attempt == calling.attempt => None,
+            (Event::TaskSucceeded { .. } | Event::TaskRefused { .. }, _) => Some("in flight in that attempt"),
+            (Event::TaskFailed { .. } | Event::TaskUnknown { .. }, _) => Some("in flight in that attempt"),
+            (Event::TaskDelayed { .. } | Event::TaskQuestioned { .. }, CallPhase::Undetermined { .. }) => None,
+            (Event::TaskDelayed { .. } | Event::TaskQuestioned { .. }, _) => Some("undetermined"),
+            (Event::TaskParked { .. }, CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_)) => None,
+            (Event::TaskParked { .. }, _) => Some("undetermined"),
+            (Event::TaskRetried { attempt, .. }, phase) => {
+                let may = !matches!(phase, CallPhase::InFlight | CallPhase::Parked(_));
+                (!(may && *attempt == calling.attempt + 1)).then_some("to be retried")
+            }
+            (Event::TaskResolved { .. }, CallPhase::Parked(_)) => None,
+            (Event::TaskResolved { .. }, _) => Some("waiting for an operator"),
+            (other, _) => unreachable!("{} is not about a call", other.name()),
+        };
+        if let Some(expected) = expected {
+            return Err(self.misfit_act(event, id, expected));
+        }
+        let then = self.plan.node(self.acts[index].node).then;
+        let Status::Calling(calling) = &mut self.acts[index].status else { unreachable!("checked above") };
+        match event {
+            Event::TaskSucceeded { output, .. } => self.returned(id, output.clone(), then, at, commands),
+            Event::TaskRefused { problem, .. } => self.fail(id, problem.clone(), None),
+            Event::TaskFailed { problem, not_before, .. } => self.fail(id, problem.clone(), *not_before),
+            Event::TaskUnknown { problem, interrupted, .. } => {
+                let reconciling = matches!(calling.phase, CallPhase::Reconciling(_));
+                calling.unknowns += u32::from(!interrupted);
+                // A crash while the connector was asked: ask again.
+                calling.phase = if reconciling && !interrupted {
+                    CallPhase::Unreconciled(problem.clone())
+                } else {
+                    CallPhase::Undetermined { problem: problem.clone(), interrupted: *interrupted }
+                };
+                self.agenda.push_back(id);
+            }
+            Event::TaskDelayed { until, .. } => {
+                calling.phase = CallPhase::BackingOff { until: *until };
+                self.settle(id);
+            }
+            Event::TaskQuestioned { .. } => {
+                let CallPhase::Undetermined { problem, .. } = &calling.phase else { unreachable!("checked above") };
+                calling.phase = CallPhase::Reconciling(problem.clone());
+                commands.push(Command::Reconcile { act: id, attempt: calling.attempt });
+                self.settle(id);
+            }
+            Event::TaskParked { .. } => {
+                let (CallPhase::Undetermined { problem, .. } | CallPhase::Unreconciled(problem)) = &calling.phase else {
+                    unreachable!("checked above")
+                };
+                calling.phase = CallPhase::Parked(problem.clone());
+                self.settle(id);
+            }
+            Event::TaskRetried { attempt, .. } => {
+                calling.attempt = *attempt;
+                calling.phase = CallPhase::InFlight;
+                commands.push(Command::Call { act: id, attempt: *attempt });
+                self.settle(id);
+            }
+            Event::TaskResolved { resolution, .. } => match resolution {
+                Resolution::Succeeded(output) => self.returned(id, output.clone(), then, at, commands),
+                Resolution::Failed(problem) => self.fail(id, problem.clone(), None),
+                Resolution::Retry => {
+                    calling.attempt += 1;
+                    calling.phase = CallPhase::InFlight;
+                    commands.push(Command::Call { act: id, attempt: calling.attempt });
+                }
+            },
+            other => unreachable!("{} is not about a call", other.name()),
+        }
+        Ok(())
+    }
+
+    // ---- flow -----------------------------------------------------------------------------------------------------
+
+    fn apply_to_flow(&mut self, event: &Event, at: Timestamp, commands: &mut Vec<Command>) -> Result<(), Misfit> {
+        let id = event.act().expect("an event about an act");
+        let index = self.index(event, id, "live")?;
+        let plan = self.plan.clone();
+        let node = plan.node(self.acts[index].node);
+        match (event, &mut self.acts[index].status) {
+            (Event::TaskCompleted { output, export, .. }, Status::Returned { output: raw, then }) if id != ActId(0) => {
+                let (output, then) = (output.clone().unwrap_or_else(|| raw.clone()), *then);
+                if let Some(export) = export {
+                    self.context = exported(&self.context, export, &output);
+                }
+                self.settle(id);
+                self.complete(id, output, then, at, commands);
+            }
+            (Event::TaskCompleted { .. }, _) => return Err(self.misfit_act(event, id, "returned")),
+            (Event::TaskFaulted { problem, .. }, _) => {
+                self.drop_below(id, commands);
+                self.settle(id);
+                self.fail(id, problem.clone(), None);
+            }
+            (Event::ErrorCaught { from, handling, .. }, status) => {
+                let own = *from == id && matches!(status, Status::Failing { inside: Some(_), .. });
+                if !(own || matches!(status, Status::Trying { .. })) {
+                    return Err(self.misfit_act(event, id, "trying"));
+                }
+                let Some(Status::Failing { problem, .. }) = self.act(*from).map(|a| &a.status) else {
+                    return Err(self.misfit_act(event, *from, "failing"));
+                };
+                let problem = problem.clone();
+                self.drop_below(id, commands);
+                self.settle(id);
+                self.caught(index, problem, handling, at, commands);
+            }
+            (Event::TryRetried { attempt, .. }, Status::Delayed { attempt: coming, .. }) if *attempt == *coming => {
+                let Action::Try { body, catch } = &node.action else { unreachable!("only a try is delayed") };
+                let attempt_deadline = catch.retry.as_ref().and_then(|r| r.attempt_max).map(|d| at.plus(d));
+                self.acts[index].status = Status::Trying { attempt: *attempt, attempt_deadline, jumps: 0 };
+                self.begin_list(id, body, at, commands);
+            }
+            (Event::TryRetried { .. }, _) => return Err(self.misfit_act(event, id, "delayed")),
+            (Event::IterationStarted { index: now, .. }, Status::Loop { between, index: coming, items, carry, .. })
+                if *between && now == coming && items.as_array().is_some_and(|i| (*now as usize) < i.len()) =>
+            {
+                *between = false;
+                let input = carry.clone();
+                let Action::For(looped) = &node.action else { unreachable!("only a for is a loop") };
+                self.settle(id);
+                match looped.body.first() {
+                    Some(first) => self.spawn_in_list(id, *first, input, at),
+                    None => self.list_ended(id, input, at, commands),
+                }
+            }
+            (Event::LoopEnded { .. }, Status::Loop { between: true, carry, .. }) => {
+                let output = carry.clone();
+                self.settle(id);
+                self.returned(id, output, node.then, at, commands);
+            }
+            (Event::IterationStarted { .. } | Event::LoopEnded { .. }, _) => {
+                return Err(self.misfit_act(event, id, "between iterations"));
+            }
+            (Event::TimerFired { .. }, Status::Waiting { .. }) => {
+                let output = self.acts[index].input.clone();
+                self.returned(id, output, node.then, at, commands);
+            }
+            (Event::TimerFired { .. }, _) => return Err(self.misfit_act(event, id, "waiting")),
+            (Event::DeadlinePassed { attempt, .. }, status) => {
+                let trying = match status {
+                    Status::Trying { attempt, attempt_deadline: Some(_), .. } => Some(*attempt),
+                    _ => None,
+                };
+                if !(if *attempt { trying.is_some() } else { self.acts[index].deadline.is_some() }) {
+                    return Err(self.misfit_act(event, id, "limited in time"));
+                }
+                let what = if *attempt { "an attempt of task" } else { "task" };
+                let name = if id == ActId(0) { "workflow" } else { what };
+                let since = self.acts[index].started_at;
+                let after = at.since(since).as_millis();
+                let detail = format!("{name} {} did not end within its timeout ({after} ms)", node.name);
+                let problem = Problem::standard(Standard::Timeout, detail);
+                self.drop_below(id, commands);
+                let act = self.acts[index].clone();
+                self.abandon(&act, commands);
+                self.settle(id);
+                self.fail(id, problem, None);
+                if let Status::Failing { inside, .. } = &mut self.acts[index].status {
+                    *inside = trying.filter(|_| *attempt);
+                }
+                if !attempt {
+                    // A deadline passes once.
+                    self.acts[index].deadline = None;
+                }
+            }
+            (other, _) => unreachable!("{} is not about flow", other.name()),
+        }
+        Ok(())
+    }
+
+    fn caught(
+        &mut self,
+        index: usize,
+        problem: Problem,
+        handling: &Handling,
+        at: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
+        let plan = self.plan.clone();
+        let act = &mut self.acts[index];
+        let (id, node) = (act.id, plan.node(act.node));
+        let Action::Try { catch, .. } = &node.action else { unreachable!("only a try catches") };
+        match handling {
+            Handling::Retry { attempt, until } => {
+                act.status = Status::Delayed { attempt: *attempt, until: *until, problem };
+            }
+            Handling::Handle => {
+                let value = Value::from_serialize(&problem).expect("a problem is JSON");
+                act.caught = Some(Arc::new(Binding { values: vec![value], outer: act.bindings.clone() }));
+                act.status = Status::Catching { jumps: 0 };
+                self.begin_list(id, catch.body.as_deref().unwrap_or_default(), at, commands);
+            }
+            Handling::Swallow => {
+                let output = act.input.clone();
+                self.returned(id, output, node.then, at, commands);
+            }
+        }
+    }
+
+    // ---- helpers --------------------------------------------------------------------------------------------------
+
+    /// The act is failing; somebody must catch it. The instance of the problem is the task, if it has none.
+    fn fail(&mut self, id: ActId, mut problem: Problem, not_before: Option<Timestamp>) {
+        let index = self.acts.binary_search_by_key(&id, |a| a.id).expect("a live act");
+        if problem.instance.is_none() {
+            problem.instance = Some(self.plan.node(self.acts[index].node).pointer.clone());
+        }
+        self.acts[index].status = Status::Failing { problem, not_before, inside: None };
+        self.agenda.push_back(id);
+    }
+
+    /// What was to be decided about `id` has been.
+    fn settle(&mut self, id: ActId) {
+        if self.agenda.front() == Some(&id) {
+            self.agenda.pop_front();
+        } else {
+            self.agenda.retain(|a| *a != id);
+        }
+    }
+
+    /// Ends everything below an act.
+    fn drop_below(&mut self, id: ActId, commands: &mut Vec<Command>) {
+        if self.acts.last().is_none_or(|last| last.id <= id) {
+            return;
+        }
+        let mut gone = vec![id];
+        let mut kept = Vec::with_capacity(self.acts.len());
+        for act in std::mem::take(&mut self.acts) {
+            if act.parent.is_some_and(|p| gone.binary_search(&p).is_ok()) {
+                gone.push(act.id);
+                self.abandon(&act, commands);
+            } else {
+                kept.push(act);
+            }
+        }
+        self.acts = kept;
+        self.agenda.retain(|a| *a == id || gone.binary_search(a).is_err());
+    }
+
+    /// Remembers a call that may still be under way, and tells the connector.
+    fn abandon(&mut self, act: &Act, commands: &mut Vec<Command>) {
+        if let Status::Calling(Calling { attempt, phase: CallPhase::InFlight | CallPhase::Reconciling(_), .. }) = act.status
+        {
+            self.abandoned.push(Abandoned { act: act.id, node: act.node, attempt });
+            commands.push(Command::CancelCall { act: act.id, attempt, node: act.node });
+        }
+    }
+
+    fn index(&self, event: &Event, id: ActId, expected: &'static str) -> Result<usize, Misfit> {
+        self.acts.binary_search_by_key(&id, |a| a.id).map_err(|_| self.misfit_act(event, id, expected))
+    }
+
+    fn misfit(&self, event: &Event, expected: &'static str) -> Misfit {
+        Misfit { event: event.name(), subject: format!("run {}", self.id), found: self.phase.name(), expected }
+    }
+
+    fn misfit_act(&self, event: &Event, id: ActId, expected: &'static str) -> Misfit {
+        let (subject, found) = match self.act(id) {
+            Some(act) => (format!("task {} (act {id})", self.plan.node(act.node).pointer), act.status.name()),
+            None => (format!("act {id}"), "not live"),
+        };
+        Misfit { event: event.name(), subject, found, expected }
+    }
+}
+
+impl Status {
+    /// The status in a word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Status::Ready => "ready",
+            Status::List { .. } => "running its list",
+            Status::Loop { between: true, .. } => "between iterations",
+            Status::Loop { .. } => "in an iteration",
+            Status::Branches { .. } => "running branches",
+            Status::Trying { .. } => "trying",
+            Status::Delayed { .. } => "delayed",
+            Status::Catching { .. } => "catching",
+            Status::Calling(calling) => match calling.phase {
+                CallPhase::InFlight => "calling",
+                CallPhase::Undetermined { .. } => "undetermined",
+                CallPhase::BackingOff { .. } => "backing off",
+                CallPhase::Reconciling(_) => "reconciling",
+                CallPhase::Unreconciled(_) => "not reconciled",
+                CallPhase::Parked(_) => "waiting for an operator",
+            },
+            Status::Waiting { .. } => "waiting",
+            Status::Returned { .. } => "returned",
+            Status::Failing { .. } => "failing",
+        }
+    }
+
+    fn jump(&mut self) {
+        match self {
+            Status::List { jumps }
+            | Status::Loop { jumps, .. }
+            | Status::Trying { jumps, .. }
+            | Status::Catching { jumps } => *jumps += 1,
+            Status::Ready
+            | Status::Branches { .. }
+            | Status::Delayed { .. }
+            | Status::Calling(_)
+            | Status::Waiting { .. }
+            | Status::Returned { .. }
+            | Status::Failing { .. } => {}
+        }
+    }
+}
+
+/// The list that an act runs.
+fn list_of<'a>(action: &'a Action, status: &Status) -> &'a [NodeId] {
+    match (action, status) {
+        (Action::Do(list), _) => list,
+        (Action::For(looped), _) => &looped.body,
+        (Action::Try { catch, .. }, Status::Catching { .. }) => catch.body.as_deref().unwrap_or_default(),
+        (Action::Try { body, .. }, _) => body,
+        _ => &[],
+    }
+}
+
+fn replace(slot: &mut Value, with: &Option<Value>) {
+    if let Some(value) = with {
+        *slot = value.clone();
+    }
+}
+
+fn exported(context: &Value, export: &Export, output: &Value) -> Value {
+    let value = |piece: &Piece| match piece {
+        Piece::Output => output.clone(),
+        Piece::Value(v) => v.clone(),
+    };
+    match export {
+        Export::Replace(piece) => value(piece),
+        Export::Merge(members) => {
+            let mut map: Map = context.as_object().cloned().unwrap_or_default();
+            map.extend(members.iter().map(|(k, piece)| (k.clone(), value(piece))));
+            Value::from(map)
+        }
+    }
+}
+
+/// The error that a decision with outcome `ERROR` raises.
+fn policy_problem(decision: &Value) -> Problem {
+    let policy = decision.get("policy").and_then(Value::as_str).unwrap_or("?");
+    let reasons = decision.get("reasons").and_then(Value::as_array).unwrap_or_default();
+    let reasons: Vec<&str> = reasons.iter().filter_map(Value::as_str).collect();
+    let detail = format!("policy {policy} could not decide: {}", reasons.join("; "));
+    Problem::standard(Standard::Validation, detail).with_data(decision.clone())
+}

@@ -1,0 +1,96 @@
+//! What an expression can see at its place: `$context`, `$input`, `$output`, `$task`, `$workflow`, `$runtime` and the
+//! variables of loops and catches. Descriptors are built only for expressions that mention them.
+
+use std::cell::OnceCell;
+
+use crate::Value;
+use crate::definition::plan::Node;
+use crate::expression::{Global, Scope, Uses};
+use crate::json;
+use crate::time::Timestamp;
+
+use super::state::{Act, Run};
+use super::turn::Env;
+
+/// A place in a definition where expressions are evaluated, during a run.
+pub struct Place<'a> {
+    run: &'a Run,
+    act: &'a Act,
+    node: &'a Node,
+    env: &'a Env<'a>,
+    locals: &'a [Value],
+    input: Option<&'a Value>,
+    output: Option<&'a Value>,
+    task: OnceCell<Value>,
+    workflow: OnceCell<Value>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn new(run: &'a Run, act: &'a Act, node: &'a Node, env: &'a Env<'a>, locals: &'a [Value]) -> Self {
+        let (task, workflow) = (OnceCell::new(), OnceCell::new());
+        Self { run, act, node, env, locals, input: None, output: None, task, workflow }
+    }
+
+    /// `$input` here.
+    pub(super) fn input(mut self, input: &'a Value) -> Self {
+        self.input = Some(input);
+        self
+    }
+
+    /// `$output` here.
+    pub(super) fn output(mut self, output: &'a Value) -> Self {
+        self.output = Some(output);
+        self
+    }
+
+    pub(super) fn node(&self) -> &Node {
+        self.node
+    }
+
+    /// Evaluates with `.` being `dot`.
+    pub(super) fn with<T>(&self, uses: &Uses, dot: &Value, f: impl FnOnce(&Scope<'_>) -> T) -> T {
+        let null = Value::Null;
+        let mut scope = Scope::new(dot, self.env.limits).locals(self.locals).now(self.env.at);
+        for global in Global::ALL.into_iter().filter(|g| uses.global(*g)) {
+            let value = match global {
+                Global::Context => &self.run.context,
+                Global::Input => self.input.unwrap_or(&null),
+                Global::Output => self.output.unwrap_or(&null),
+                Global::Task => self.task.get_or_init(|| self.describe_task()),
+                Global::Workflow => self.workflow.get_or_init(|| self.describe_workflow()),
+                Global::Runtime => self.env.runtime,
+                // Refused at registration until there are secrets and callers with claims.
+                Global::Secrets | Global::Authorization => &null,
+            };
+            scope = scope.with(global, value);
+        }
+        f(&scope)
+    }
+
+    fn describe_task(&self) -> Value {
+        json!({
+            "name": *self.node.name,
+            "reference": *self.node.pointer,
+            "definition": self.node.definition,
+            "input": self.input.cloned().unwrap_or_default(),
+            "output": self.output.cloned().unwrap_or_default(),
+            "startedAt": date(self.act.started_at),
+        })
+    }
+
+    fn describe_workflow(&self) -> Value {
+        json!({
+            "id": self.run.id.to_string(),
+            "definition": self.run.plan.document,
+            "input": self.run.input,
+            "startedAt": date(self.run.started_at),
+        })
+    }
+}
+
+fn date(at: Timestamp) -> Value {
+    json!({
+        "iso8601": at.to_string(),
+        "epoch": { "seconds": at.as_secs(), "milliseconds": at.as_millis() },
+    })
+}

@@ -1,0 +1,342 @@
+//! Version 1 of every record. Frozen: what these structs encode to is held by golden bytes.
+//!
+//! `Json` is compact JSON text. An empty one stands for something that is there already and is said at the field.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// The version number that stands beside the kind.
+pub const VERSION: u8 = 1;
+
+/// Compact JSON text, borrowed when it is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Json<'a>(#[serde(borrow, with = "serde_bytes")] pub Cow<'a, [u8]>);
+
+/// A run began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunStarted<'a> {
+    /// Digest of the plan that it is pinned to.
+    pub plan: [u8; 32],
+    /// `namespace/name` of the workflow.
+    #[serde(borrow)]
+    pub workflow: Cow<'a, str>,
+    /// Its version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// The input as given.
+    #[serde(borrow)]
+    pub input: Json<'a>,
+    /// The key that made starting idempotent.
+    #[serde(borrow)]
+    pub key: Option<Cow<'a, str>>,
+    /// Who or what started it.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+    /// The rules that the run lives by.
+    pub behaviour: u16,
+}
+
+/// A composite task began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskEntered<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// When its time-out ends, in microseconds since the epoch.
+    pub deadline: Option<i64>,
+    /// The items of a `for`; empty if they are the input itself.
+    #[serde(borrow)]
+    pub items: Option<Json<'a>>,
+}
+
+/// Only the act: `TaskSkipped`, `TaskQuestioned`, `TaskParked`, `LoopEnded`, `TimerFired`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActOnly {
+    /// The act.
+    pub act: u32,
+}
+
+/// The act and a number: `TaskRetried` and `TryRetried` (the attempt), `IterationStarted` (the index).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActAndNumber {
+    /// The act.
+    pub act: u32,
+    /// The number.
+    pub number: u32,
+}
+
+/// The act, its transformed input, and a document: `TaskReturned` (the output) and `EventEmitted` (the event).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActAndDocument<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// The document.
+    #[serde(borrow)]
+    pub document: Json<'a>,
+}
+
+/// A `switch` took a case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaseTaken<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// Index of the case; none if no case held.
+    pub case: Option<u32>,
+}
+
+/// A policy decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyDecided<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// The decision.
+    #[serde(borrow)]
+    pub decision: Json<'a>,
+    /// How long it took.
+    pub micros: u32,
+}
+
+/// The intent of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskStarted<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// When its time-out ends.
+    pub deadline: Option<i64>,
+    /// The arguments; empty if they are the input itself.
+    #[serde(borrow)]
+    pub args: Json<'a>,
+    /// The idempotency key, if the definition gave one.
+    #[serde(borrow)]
+    pub key: Option<Cow<'a, str>>,
+}
+
+/// A `wait` began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitStarted<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// When its time-out ends.
+    pub deadline: Option<i64>,
+    /// When the wait is over.
+    pub until: i64,
+}
+
+/// An effect happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskSucceeded<'a> {
+    /// The act.
+    pub act: u32,
+    /// The attempt.
+    pub attempt: u32,
+    /// The output.
+    #[serde(borrow)]
+    pub output: Json<'a>,
+    /// What is kept beside it.
+    #[serde(borrow)]
+    pub evidence: Option<Json<'a>>,
+}
+
+/// An effect did not happen: `TaskRefused`, `TaskFailed`, `TaskUnknown`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskUnsuccessful<'a> {
+    /// The act.
+    pub act: u32,
+    /// The attempt.
+    pub attempt: u32,
+    /// The problem.
+    #[serde(borrow)]
+    pub problem: Json<'a>,
+    /// `TaskFailed`: do not retry before.
+    pub not_before: Option<i64>,
+    /// `TaskUnknown`: whether the process ended while the call was in flight.
+    pub interrupted: bool,
+}
+
+/// An effect will be tried again later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskDelayed {
+    /// The act.
+    pub act: u32,
+    /// When.
+    pub until: i64,
+}
+
+/// An operator said what became of an effect.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskResolved<'a> {
+    /// The act.
+    pub act: u32,
+    /// 1: it succeeded, `document` is the output. 2: call it again. 3: it failed, `document` is the problem.
+    pub resolution: u8,
+    /// See `resolution`; `null` for 2.
+    #[serde(borrow)]
+    pub document: Json<'a>,
+    /// Who.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+}
+
+/// The outcome of an effect that nobody waits for any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LateOutcome<'a> {
+    /// The act.
+    pub act: u32,
+    /// The attempt.
+    pub attempt: u32,
+    /// `succeeded`, `refused`, `failed` or `unknown`.
+    #[serde(borrow)]
+    pub outcome: Cow<'a, str>,
+    /// Output or problem.
+    #[serde(borrow)]
+    pub detail: Json<'a>,
+}
+
+/// A task's output and export were evaluated.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskCompleted<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed output.
+    #[serde(borrow)]
+    pub output: Option<Json<'a>>,
+    /// What became of the context.
+    #[serde(borrow)]
+    pub export: Option<Export<'a>>,
+}
+
+/// What `export.as` made of the context. An empty `Json` is the task's output.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Export<'a> {
+    /// The whole new context; if absent, `members` are merged into it.
+    #[serde(borrow)]
+    pub replace: Option<Json<'a>>,
+    /// Members that were added or changed.
+    #[serde(borrow)]
+    pub members: Vec<(Cow<'a, str>, Json<'a>)>,
+}
+
+/// The act and a problem: `TaskFaulted`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskFaulted<'a> {
+    /// The act.
+    pub act: u32,
+    /// The problem.
+    #[serde(borrow)]
+    pub problem: Json<'a>,
+}
+
+/// A `try` caught an error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorCaught {
+    /// The `try`.
+    pub act: u32,
+    /// The act that failed.
+    pub from: u32,
+    /// 1: retry as `attempt` at `until`. 2: `catch.do`. 3: nothing.
+    pub handling: u8,
+    /// For 1, else 0.
+    pub attempt: u32,
+    /// For 1, else 0.
+    pub until: i64,
+}
+
+/// A `timeout` has passed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeadlinePassed {
+    /// The act.
+    pub act: u32,
+    /// Whether it was the limit of one attempt of a `try`.
+    pub attempt: bool,
+}
+
+/// An operator did something to a run: `RunPaused`, `RunResumed`, `RunCancelled`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOperated<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
+/// A run reached its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunCompleted<'a> {
+    /// Its transformed output; absent if it is the last task's.
+    #[serde(borrow)]
+    pub output: Option<Json<'a>>,
+}
+
+/// An error reached the top of a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunFaulted<'a> {
+    /// The problem.
+    #[serde(borrow)]
+    pub problem: Json<'a>,
+}
+
+/// A definition was registered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered<'a> {
+    /// 1: workflow, 2: policy, 3: agent.
+    pub what: u8,
+    /// Its name, qualified for a workflow.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Its version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// Digest of what it means: for a workflow that of its plan.
+    pub digest: [u8; 32],
+    /// The source text.
+    #[serde(borrow)]
+    pub source: Cow<'a, str>,
+    /// Name of the file it came from, for messages.
+    #[serde(borrow)]
+    pub file: Cow<'a, str>,
+    /// What its names were resolved to.
+    #[serde(borrow)]
+    pub pins: Vec<Pin<'a>>,
+    /// Who registered it.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+}
+
+/// Something that a definition's name was resolved to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin<'a> {
+    /// 1: operation, 2: policy, 3: agent.
+    pub kind: u8,
+    /// Its name.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// Its version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// Digest of its content.
+    pub digest: [u8; 32],
+    /// An operation's specification as JSON; empty otherwise.
+    #[serde(borrow)]
+    pub document: Json<'a>,
+}

@@ -1,0 +1,460 @@
+//! The border between the machine's events and the journal's records.
+//!
+//! Encoding writes the frozen structs of `cpd_journal::record`; decoding reads any version that was ever released and
+//! upgrades it. Data that stands in the same record already is left out (see the comments of `record::v1`). Decoding
+//! trusts nothing: a record that does not make sense is an error with its kind, never a panic.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use cpd_core::Value;
+use cpd_core::definition::plan::Digest;
+use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution};
+use cpd_core::problem::Problem;
+use cpd_core::time::Timestamp;
+use cpd_journal::codec;
+use cpd_journal::record::Kind;
+use cpd_journal::record::v1::{self, Json};
+
+/// A record that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DecodeError {
+    /// The kind's number is not known here.
+    #[error("read a record of kind {kind}, version {version}: this cpd knows kinds up to {newest} in version {known}")]
+    TooNew {
+        /// Its kind.
+        kind: u16,
+        /// Its version.
+        version: u8,
+        /// The highest kind known.
+        newest: u16,
+        /// The version known.
+        known: u8,
+    },
+    /// The payload is not what the kind says.
+    #[error("read a {kind} record: {detail}")]
+    Malformed {
+        /// Name of its kind.
+        kind: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// Encodes an event; returns its kind and appends the payload to `out`.
+pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
+    let kind = kind_of(event);
+    match event {
+        Event::RunStarted { plan, workflow, version, input, key, actor, behaviour } => put(
+            out,
+            &v1::RunStarted {
+                plan: plan.0,
+                workflow: Cow::Borrowed(workflow),
+                version: Cow::Borrowed(version),
+                input: json(input),
+                key: key.as_deref().map(Cow::Borrowed),
+                actor: Cow::Borrowed(actor),
+                behaviour: *behaviour,
+            },
+        ),
+        Event::TaskEntered { act, input, deadline, items } => put(
+            out,
+            &v1::TaskEntered {
+                act: act.0,
+                input: optional(input),
+                deadline: deadline.map(|t| t.0),
+                items: items.as_ref().map(|i| unless_same(i, input.as_ref())),
+            },
+        ),
+        Event::TaskSkipped { act }
+        | Event::TaskQuestioned { act }
+        | Event::TaskParked { act }
+        | Event::LoopEnded { act }
+        | Event::TimerFired { act } => put(out, &v1::ActOnly { act: act.0 }),
+        Event::TaskReturned { act, input, output: document } | Event::EventEmitted { act, input, event: document } => {
+            put(out, &v1::ActAndDocument { act: act.0, input: optional(input), document: json(document) });
+        }
+        Event::CaseTaken { act, input, case } => {
+            put(out, &v1::CaseTaken { act: act.0, input: optional(input), case: *case });
+        }
+        Event::PolicyDecided { act, input, decision, micros } => put(
+            out,
+            &v1::PolicyDecided { act: act.0, input: optional(input), decision: json(decision), micros: *micros },
+        ),
+        Event::TaskStarted { act, input, deadline, args, key } => put(
+            out,
+            &v1::TaskStarted {
+                act: act.0,
+                input: optional(input),
+                deadline: deadline.map(|t| t.0),
+                args: unless_same(args, input.as_ref()),
+                key: key.as_deref().map(Cow::Borrowed),
+            },
+        ),
+        Event::WaitStarted { act, input, deadline, until } => put(
+            out,
+            &v1::WaitStarted {
+                act: act.0,
+                input: optional(input),
+                deadline: deadline.map(|t| t.0),
+                until: until.0,
+            },
+        ),
+        Event::TaskSucceeded { act, attempt, output, evidence } => put(
+            out,
+            &v1::TaskSucceeded { act: act.0, attempt: *attempt, output: json(output), evidence: optional(evidence) },
+        ),
+        Event::TaskRefused { act, attempt, problem: p } => put(out, &unsuccessful(*act, *attempt, p, None, false)),
+        Event::TaskFailed { act, attempt, problem: p, not_before } => {
+            put(out, &unsuccessful(*act, *attempt, p, *not_before, false));
+        }
+        Event::TaskUnknown { act, attempt, problem: p, interrupted } => {
+            put(out, &unsuccessful(*act, *attempt, p, None, *interrupted));
+        }
+        Event::TaskDelayed { act, until } => put(out, &v1::TaskDelayed { act: act.0, until: until.0 }),
+        Event::TaskRetried { act, attempt: number }
+        | Event::TryRetried { act, attempt: number }
+        | Event::IterationStarted { act, index: number } => {
+            put(out, &v1::ActAndNumber { act: act.0, number: *number });
+        }
+        Event::TaskResolved { act, resolution, actor } => {
+            let (resolution, document) = match resolution {
+                Resolution::Succeeded(output) => (1, json(output)),
+                Resolution::Retry => (2, json(&Value::Null)),
+                Resolution::Failed(problem) => (3, problem_json(problem)),
+            };
+            put(out, &v1::TaskResolved { act: act.0, resolution, document, actor: Cow::Borrowed(actor) });
+        }
+        Event::LateOutcome { act, attempt, outcome, detail } => put(
+            out,
+            &v1::LateOutcome { act: act.0, attempt: *attempt, outcome: Cow::Borrowed(outcome), detail: json(detail) },
+        ),
+        Event::TaskCompleted { act, output, export } => {
+            put(out, &v1::TaskCompleted { act: act.0, output: optional(output), export: export.as_ref().map(export_v1) });
+        }
+        Event::TaskFaulted { act, problem } => {
+            put(out, &v1::TaskFaulted { act: act.0, problem: problem_json(problem) });
+        }
+        Event::ErrorCaught { act, from, handling } => {
+            let (handling, attempt, until) = match handling {
+                Handling::Retry { attempt, until } => (1, *attempt, until.0),
+                Handling::Handle => (2, 0, 0),
+                Handling::Swallow => (3, 0, 0),
+            };
+            put(out, &v1::ErrorCaught { act: act.0, from: from.0, handling, attempt, until });
+        }
+        Event::DeadlinePassed { act, attempt } => put(out, &v1::DeadlinePassed { act: act.0, attempt: *attempt }),
+        Event::RunPaused { actor, reason } | Event::RunResumed { actor, reason } | Event::RunCancelled { actor, reason } => {
+            put(out, &v1::RunOperated { actor: Cow::Borrowed(actor), reason: Cow::Borrowed(reason) });
+        }
+        Event::RunCompleted { output } => put(out, &v1::RunCompleted { output: optional(output) }),
+        Event::RunFaulted { problem } => put(out, &v1::RunFaulted { problem: problem_json(problem) }),
+    }
+    kind
+}
+
+/// Decodes a record into an event.
+///
+/// # Errors
+/// If the record is of a newer version, is not about a run, or its payload does not make sense.
+pub fn decode(kind: Kind, version: u8, payload: &[u8]) -> Result<Event, DecodeError> {
+    let too_new = || DecodeError::TooNew {
+        kind: kind.0,
+        version,
+        newest: Kind::ALL.last().map_or(0, |k| k.0),
+        known: v1::VERSION,
+    };
+    let name = kind.name().ok_or_else(too_new)?;
+    if version != v1::VERSION {
+        return Err(too_new());
+    }
+    let r = Reader { name, payload };
+    Ok(match kind {
+        Kind::RUN_STARTED => {
+            let v: v1::RunStarted<'_> = r.get()?;
+            Event::RunStarted {
+                plan: Digest(v.plan),
+                workflow: Arc::from(&*v.workflow),
+                version: Arc::from(&*v.version),
+                input: r.value(&v.input)?,
+                key: v.key.map(Arc::from),
+                actor: Arc::from(&*v.actor),
+                behaviour: v.behaviour,
+            }
+        }
+        Kind::TASK_ENTERED => {
+            let v: v1::TaskEntered<'_> = r.get()?;
+            let input = r.optional(v.input.as_ref())?;
+            let items = v.items.map(|i| r.or_same(&i, input.as_ref())).transpose()?;
+            Event::TaskEntered { act: ActId(v.act), input, deadline: v.deadline.map(Timestamp), items }
+        }
+        Kind::TASK_SKIPPED => Event::TaskSkipped { act: r.act()? },
+        Kind::TASK_QUESTIONED => Event::TaskQuestioned { act: r.act()? },
+        Kind::TASK_PARKED => Event::TaskParked { act: r.act()? },
+        Kind::LOOP_ENDED => Event::LoopEnded { act: r.act()? },
+        Kind::TIMER_FIRED => Event::TimerFired { act: r.act()? },
+        Kind::TASK_RETURNED => {
+            let v: v1::ActAndDocument<'_> = r.get()?;
+            let (input, output) = (r.optional(v.input.as_ref())?, r.value(&v.document)?);
+            Event::TaskReturned { act: ActId(v.act), input, output }
+        }
+        Kind::EVENT_EMITTED => {
+            let v: v1::ActAndDocument<'_> = r.get()?;
+            let (input, event) = (r.optional(v.input.as_ref())?, r.value(&v.document)?);
+            Event::EventEmitted { act: ActId(v.act), input, event }
+        }
+        Kind::CASE_TAKEN => {
+            let v: v1::CaseTaken<'_> = r.get()?;
+            Event::CaseTaken { act: ActId(v.act), input: r.optional(v.input.as_ref())?, case: v.case }
+        }
+        Kind::POLICY_DECIDED => {
+            let v: v1::PolicyDecided<'_> = r.get()?;
+            let (input, decision) = (r.optional(v.input.as_ref())?, r.value(&v.decision)?);
+            Event::PolicyDecided { act: ActId(v.act), input, decision, micros: v.micros }
+        }
+        Kind::TASK_STARTED => {
+            let v: v1::TaskStarted<'_> = r.get()?;
+            let input = r.optional(v.input.as_ref())?;
+            let args = r.or_same(&v.args, input.as_ref())?;
+            let (deadline, key) = (v.deadline.map(Timestamp), v.key.map(Arc::from));
+            Event::TaskStarted { act: ActId(v.act), input, deadline, args, key }
+        }
+        Kind::WAIT_STARTED => {
+            let v: v1::WaitStarted<'_> = r.get()?;
+            Event::WaitStarted {
+                act: ActId(v.act),
+                input: r.optional(v.input.as_ref())?,
+                deadline: v.deadline.map(Timestamp),
+                until: Timestamp(v.until),
+            }
+        }
+        Kind::TASK_SUCCEEDED => {
+            let v: v1::TaskSucceeded<'_> = r.get()?;
+            let (output, evidence) = (r.value(&v.output)?, r.optional(v.evidence.as_ref())?);
+            Event::TaskSucceeded { act: ActId(v.act), attempt: v.attempt, output, evidence }
+        }
+        Kind::TASK_REFUSED | Kind::TASK_FAILED | Kind::TASK_UNKNOWN => {
+            let v: v1::TaskUnsuccessful<'_> = r.get()?;
+            let (act, attempt, problem) = (ActId(v.act), v.attempt, r.problem(&v.problem)?);
+            match kind {
+                Kind::TASK_REFUSED => Event::TaskRefused { act, attempt, problem },
+                Kind::TASK_FAILED => {
+                    Event::TaskFailed { act, attempt, problem, not_before: v.not_before.map(Timestamp) }
+                }
+                _ => Event::TaskUnknown { act, attempt, problem, interrupted: v.interrupted },
+            }
+        }
+        Kind::TASK_DELAYED => {
+            let v: v1::TaskDelayed = r.get()?;
+            Event::TaskDelayed { act: ActId(v.act), until: Timestamp(v.until) }
+        }
+        Kind::TASK_RETRIED => {
+            let v: v1::ActAndNumber = r.get()?;
+            Event::TaskRetried { act: ActId(v.act), attempt: v.number }
+        }
+        Kind::TRY_RETRIED => {
+            let v: v1::ActAndNumber = r.get()?;
+            Event::TryRetried { act: ActId(v.act), attempt: v.number }
+        }
+        Kind::ITERATION_STARTED => {
+            let v: v1::ActAndNumber = r.get()?;
+            Event::IterationStarted { act: ActId(v.act), index: v.number }
+        }
+        Kind::TASK_RESOLVED => {
+            let v: v1::TaskResolved<'_> = r.get()?;
+            let resolution = match v.resolution {
+                1 => Resolution::Succeeded(r.value(&v.document)?),
+                2 => Resolution::Retry,
+                3 => Resolution::Failed(r.problem(&v.document)?),
+                other => return Err(r.malformed(format!("resolution {other} is not one of 1, 2, 3"))),
+            };
+            Event::TaskResolved { act: ActId(v.act), resolution, actor: Arc::from(&*v.actor) }
+        }
+        Kind::LATE_OUTCOME => {
+            let v: v1::LateOutcome<'_> = r.get()?;
+            let (outcome, detail) = (Arc::from(&*v.outcome), r.value(&v.detail)?);
+            Event::LateOutcome { act: ActId(v.act), attempt: v.attempt, outcome, detail }
+        }
+        Kind::TASK_COMPLETED => {
+            let v: v1::TaskCompleted<'_> = r.get()?;
+            let export = v.export.as_ref().map(|e| r.export(e)).transpose()?;
+            Event::TaskCompleted { act: ActId(v.act), output: r.optional(v.output.as_ref())?, export }
+        }
+        Kind::TASK_FAULTED => {
+            let v: v1::TaskFaulted<'_> = r.get()?;
+            Event::TaskFaulted { act: ActId(v.act), problem: r.problem(&v.problem)? }
+        }
+        Kind::ERROR_CAUGHT => {
+            let v: v1::ErrorCaught = r.get()?;
+            let handling = match v.handling {
+                1 => Handling::Retry { attempt: v.attempt, until: Timestamp(v.until) },
+                2 => Handling::Handle,
+                3 => Handling::Swallow,
+                other => return Err(r.malformed(format!("handling {other} is not one of 1, 2, 3"))),
+            };
+            Event::ErrorCaught { act: ActId(v.act), from: ActId(v.from), handling }
+        }
+        Kind::DEADLINE_PASSED => {
+            let v: v1::DeadlinePassed = r.get()?;
+            Event::DeadlinePassed { act: ActId(v.act), attempt: v.attempt }
+        }
+        Kind::RUN_PAUSED | Kind::RUN_RESUMED | Kind::RUN_CANCELLED => {
+            let v: v1::RunOperated<'_> = r.get()?;
+            let (actor, reason) = (Arc::from(&*v.actor), Arc::from(&*v.reason));
+            match kind {
+                Kind::RUN_PAUSED => Event::RunPaused { actor, reason },
+                Kind::RUN_RESUMED => Event::RunResumed { actor, reason },
+                _ => Event::RunCancelled { actor, reason },
+            }
+        }
+        Kind::RUN_COMPLETED => {
+            let v: v1::RunCompleted<'_> = r.get()?;
+            Event::RunCompleted { output: r.optional(v.output.as_ref())? }
+        }
+        Kind::RUN_FAULTED => {
+            let v: v1::RunFaulted<'_> = r.get()?;
+            Event::RunFaulted { problem: r.problem(&v.problem)? }
+        }
+        _ => return Err(r.malformed("it is not about a run".to_owned())),
+    })
+}
+
+/// The kind of record that an event becomes.
+pub fn kind_of(event: &Event) -> Kind {
+    match event {
+        Event::RunStarted { .. } => Kind::RUN_STARTED,
+        Event::TaskEntered { .. } => Kind::TASK_ENTERED,
+        Event::TaskSkipped { .. } => Kind::TASK_SKIPPED,
+        Event::TaskReturned { .. } => Kind::TASK_RETURNED,
+        Event::EventEmitted { .. } => Kind::EVENT_EMITTED,
+        Event::CaseTaken { .. } => Kind::CASE_TAKEN,
+        Event::PolicyDecided { .. } => Kind::POLICY_DECIDED,
+        Event::TaskStarted { .. } => Kind::TASK_STARTED,
+        Event::WaitStarted { .. } => Kind::WAIT_STARTED,
+        Event::TaskSucceeded { .. } => Kind::TASK_SUCCEEDED,
+        Event::TaskRefused { .. } => Kind::TASK_REFUSED,
+        Event::TaskFailed { .. } => Kind::TASK_FAILED,
+        Event::TaskUnknown { .. } => Kind::TASK_UNKNOWN,
+        Event::TaskDelayed { .. } => Kind::TASK_DELAYED,
+        Event::TaskRetried { .. } => Kind::TASK_RETRIED,
+        Event::TaskQuestioned { .. } => Kind::TASK_QUESTIONED,
+        Event::TaskParked { .. } => Kind::TASK_PARKED,
+        Event::TaskResolved { .. } => Kind::TASK_RESOLVED,
+        Event::LateOutcome { .. } => Kind::LATE_OUTCOME,
+        Event::TaskCompleted { .. } => Kind::TASK_COMPLETED,
+        Event::TaskFaulted { .. } => Kind::TASK_FAULTED,
+        Event::ErrorCaught { .. } => Kind::ERROR_CAUGHT,
+        Event::TryRetried { .. } => Kind::TRY_RETRIED,
+        Event::IterationStarted { .. } => Kind::ITERATION_STARTED,
+        Event::LoopEnded { .. } => Kind::LOOP_ENDED,
+        Event::TimerFired { .. } => Kind::TIMER_FIRED,
+        Event::DeadlinePassed { .. } => Kind::DEADLINE_PASSED,
+        Event::RunPaused { .. } => Kind::RUN_PAUSED,
+        Event::RunResumed { .. } => Kind::RUN_RESUMED,
+        Event::RunCancelled { .. } => Kind::RUN_CANCELLED,
+        Event::RunCompleted { .. } => Kind::RUN_COMPLETED,
+        Event::RunFaulted { .. } => Kind::RUN_FAULTED,
+    }
+}
+
+// ---- writing --------------------------------------------------------------------------------------------------------
+
+fn put(out: &mut Vec<u8>, record: &impl serde::Serialize) {
+    codec::encode(record, out);
+}
+
+fn json(value: &Value) -> Json<'static> {
+    let mut text = Vec::with_capacity(64);
+    value.write_json(&mut text);
+    Json(Cow::Owned(text))
+}
+
+fn optional(value: &Option<Value>) -> Option<Json<'static>> {
+    value.as_ref().map(json)
+}
+
+/// Empty if the value is that other one, in memory.
+fn unless_same(value: &Value, other: Option<&Value>) -> Json<'static> {
+    if other.is_some_and(|o| o.same(value)) { Json::default() } else { json(value) }
+}
+
+fn problem_json(problem: &Problem) -> Json<'static> {
+    Json(Cow::Owned(serde_json::to_vec(problem).expect("a problem is JSON")))
+}
+
+fn unsuccessful(
+    act: ActId,
+    attempt: u32,
+    problem: &Problem,
+    not_before: Option<Timestamp>,
+    interrupted: bool,
+) -> v1::TaskUnsuccessful<'static> {
+    let not_before = not_before.map(|t| t.0);
+    v1::TaskUnsuccessful { act: act.0, attempt, problem: problem_json(problem), not_before, interrupted }
+}
+
+fn export_v1(export: &Export) -> v1::Export<'_> {
+    let piece = |p: &Piece| match p {
+        Piece::Output => Json::default(),
+        Piece::Value(value) => json(value),
+    };
+    match export {
+        Export::Replace(p) => v1::Export { replace: Some(piece(p)), members: Vec::new() },
+        Export::Merge(members) => v1::Export {
+            replace: None,
+            members: members.iter().map(|(k, p)| (Cow::Borrowed(&**k), piece(p))).collect(),
+        },
+    }
+}
+
+// ---- reading --------------------------------------------------------------------------------------------------------
+
+struct Reader<'a> {
+    name: &'static str,
+    payload: &'a [u8],
+}
+
+impl<'a> Reader<'a> {
+    fn get<T: serde::Deserialize<'a>>(&self) -> Result<T, DecodeError> {
+        codec::decode(self.payload).map_err(|e| self.malformed(e.to_string()))
+    }
+
+    fn act(&self) -> Result<ActId, DecodeError> {
+        self.get::<v1::ActOnly>().map(|v| ActId(v.act))
+    }
+
+    fn value(&self, json: &Json<'_>) -> Result<Value, DecodeError> {
+        Value::from_json(&json.0).map_err(|e| self.malformed(e.to_string()))
+    }
+
+    fn optional(&self, json: Option<&Json<'_>>) -> Result<Option<Value>, DecodeError> {
+        json.map(|j| self.value(j)).transpose()
+    }
+
+    fn or_same(&self, json: &Json<'_>, other: Option<&Value>) -> Result<Value, DecodeError> {
+        match (json.0.is_empty(), other) {
+            (false, _) => self.value(json),
+            (true, Some(other)) => Ok(other.clone()),
+            (true, None) => Err(self.malformed("it refers to an input that it does not have".to_owned())),
+        }
+    }
+
+    fn problem(&self, json: &Json<'_>) -> Result<Problem, DecodeError> {
+        serde_json::from_slice(&json.0).map_err(|e| self.malformed(e.to_string()))
+    }
+
+    fn export(&self, export: &v1::Export<'_>) -> Result<Export, DecodeError> {
+        let piece = |j: &Json<'_>| if j.0.is_empty() { Ok(Piece::Output) } else { self.value(j).map(Piece::Value) };
+        Ok(match &export.replace {
+            Some(whole) => Export::Replace(piece(whole)?),
+            None => {
+                let members = export.members.iter().map(|(k, j)| Ok((Arc::from(&**k), piece(j)?)));
+                Export::Merge(members.collect::<Result<_, DecodeError>>()?)
+            }
+        })
+    }
+
+    fn malformed(&self, detail: String) -> DecodeError {
+        DecodeError::Malformed { kind: self.name, detail }
+    }
+}

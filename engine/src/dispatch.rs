@@ -1,0 +1,115 @@
+//! Performing commands: a durable intent becomes a connector's call, and its outcome an input.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use cpd_connector_api::{Connector, Outcome, Reconciled, Request};
+use cpd_core::machine::state::CallView;
+use cpd_core::machine::turn::CallOutcome;
+use cpd_core::machine::{ActId, Input, Run};
+use cpd_core::problem::{Problem, Standard};
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::engine::Shared;
+
+/// What became of a command.
+pub(crate) enum Performed {
+    /// The operation was ready at once.
+    Now(Input),
+    /// It needs a task of its own.
+    Later(Pin<Box<dyn Future<Output = Input> + Send>>),
+}
+
+/// The request for a call.
+pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken) -> Request {
+    Request {
+        operation: call.operation.name.clone(),
+        version: call.operation.version.clone(),
+        run: Arc::from(run.id.to_string()),
+        workflow: run.plan.name.clone(),
+        task: call.node.pointer.clone(),
+        attempt: call.attempt,
+        key: call.key.clone(),
+        deadline: call.deadline,
+        input: call.args.clone(),
+        cancel,
+    }
+}
+
+/// Calls (or questions) the connector of a request. The future is polled once in place: operations that are ready at once
+/// cost no task.
+pub(crate) fn perform(
+    shared: &Arc<Shared>,
+    request: Request,
+    reconcile: bool,
+    act: ActId,
+    attempt: u32,
+) -> Performed {
+    let name = request.operation.split('.').next().unwrap_or_default();
+    let Some(connector) = shared.connectors.get(name).cloned() else {
+        let problem = missing(&request, "no such connector is configured in this process");
+        return Performed::Now(Input::Outcome { act, attempt, outcome: CallOutcome::Refused(problem) });
+    };
+    let clock = shared.clock.clone();
+    let mut future: Pin<Box<dyn Future<Output = Input> + Send>> = if reconcile {
+        Box::pin(question(connector, request, act, attempt, clock))
+    } else {
+        Box::pin(call(connector, request, act, attempt, clock))
+    };
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(input) => Performed::Now(input),
+        // A task polls it again at once, so the waker that this poll was given is never needed.
+        Poll::Pending => Performed::Later(future),
+    }
+}
+
+async fn call(connector: Arc<dyn Connector>, request: Request, act: ActId, attempt: u32, clock: Arc<dyn Clock>) -> Input {
+    let operation = request.operation.clone();
+    let outcome = AssertUnwindSafe(async { connector.call(request).await }).catch_unwind().await;
+    let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(panicked(&operation, panic.as_ref())));
+    Input::Outcome { act, attempt, outcome: converted(outcome, clock.as_ref()) }
+}
+
+async fn question(
+    connector: Arc<dyn Connector>,
+    request: Request,
+    act: ActId,
+    attempt: u32,
+    clock: Arc<dyn Clock>,
+) -> Input {
+    let operation = request.operation.clone();
+    let answer = AssertUnwindSafe(async { connector.reconcile(request).await }).catch_unwind().await;
+    let outcome = match answer {
+        Ok(Reconciled::Happened(outcome)) => Some(converted(outcome, clock.as_ref())),
+        Ok(Reconciled::NotHappened) => None,
+        Ok(Reconciled::CannotTell(problem)) => Some(CallOutcome::Unknown(problem)),
+        Err(panic) => Some(CallOutcome::Unknown(panicked(&operation, panic.as_ref()))),
+    };
+    Input::Reconciled { act, attempt, outcome }
+}
+
+fn converted(outcome: Outcome, clock: &dyn Clock) -> CallOutcome {
+    match outcome {
+        Outcome::Succeeded(success) => CallOutcome::Succeeded { output: success.output, evidence: success.evidence },
+        Outcome::Refused(problem) => CallOutcome::Refused(problem),
+        Outcome::Failed { problem, not_before } => {
+            CallOutcome::Failed { problem, not_before: not_before.map(|d| clock.now().plus(d)) }
+        }
+        Outcome::Unknown(problem) => CallOutcome::Unknown(problem),
+    }
+}
+
+fn missing(request: &Request, why: &str) -> Problem {
+    Problem::standard(Standard::Configuration, format!("call {} {}: {why}", request.operation, request.version))
+}
+
+fn panicked(operation: &str, panic: &(dyn std::any::Any + Send)) -> Problem {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let detail = format!("{operation} panicked: {}", text.unwrap_or("no message"));
+    Problem::standard(Standard::Runtime, detail)
+}

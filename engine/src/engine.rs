@@ -1,0 +1,533 @@
+//! The engine: opening a data directory, starting runs, talking to them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use cpd_connector_api::Connector;
+use cpd_core::Value;
+use cpd_core::expression::Limits;
+use cpd_core::json;
+use cpd_core::machine::turn::{Env, Start};
+use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
+use cpd_core::problem::Problem;
+use cpd_core::time::Timestamp;
+use cpd_journal::index::Index;
+use cpd_journal::{DirLock, Log, Reader, Writer};
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::TaskTracker;
+
+use crate::clock::{Clock, SystemClock, stopwatch};
+use crate::entropy::{Entropy, SystemEntropy};
+use crate::error::Error;
+use crate::index::{self, Indexer, KEYS};
+use crate::recovery::{self, Recovery};
+use crate::registry::Registry;
+use crate::shard::{Message, Reply, Shard};
+
+/// New work is refused while more than this waits to be synced.
+const PENDING_MAX: usize = 64 << 20;
+
+/// Sees every entry of every run after it is durable. Must be quick: it is called on the shard's task.
+pub trait Observer: Send + Sync + 'static {
+    /// `events` are those of one entry, the first with the given `seq`, written at `at`; `run` is the state after them.
+    fn observe(&self, run: &Run, at: Timestamp, seq: u64, events: &[Event]);
+}
+
+/// What every part of an engine shares.
+pub(crate) struct Shared {
+    pub clock: Arc<dyn Clock>,
+    pub limits: Limits,
+    pub runtime: Value,
+    pub connectors: HashMap<Arc<str>, Arc<dyn Connector>>,
+    pub registry: Registry,
+    pub writer: Writer,
+    pub reader: Reader,
+    pub indexer: Indexer,
+    pub observer: Option<Arc<dyn Observer>>,
+    pub tracker: TaskTracker,
+    pub dispatching: bool,
+}
+
+impl Shared {
+    pub(crate) fn env(&self, at: Timestamp) -> Env<'_> {
+        Env { at, limits: &self.limits, runtime: &self.runtime, stopwatch }
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum RunEnd {
+    /// It reached its end.
+    Completed {
+        /// Its output.
+        output: Value,
+    },
+    /// An error reached the top.
+    Faulted {
+        /// The error.
+        problem: Problem,
+    },
+    /// Somebody cancelled it.
+    Cancelled {
+        /// Why.
+        reason: Arc<str>,
+    },
+}
+
+impl RunEnd {
+    pub(crate) fn of(run: &Run) -> Self {
+        match &run.phase {
+            Phase::Completed { output } => RunEnd::Completed { output: output.clone() },
+            Phase::Faulted { problem } => RunEnd::Faulted { problem: problem.clone() },
+            Phase::Cancelled { reason } => RunEnd::Cancelled { reason: reason.clone() },
+            Phase::Running | Phase::Paused => unreachable!("asked only of runs that have ended"),
+        }
+    }
+
+    /// `completed`, `faulted` or `cancelled`.
+    pub fn status(&self) -> &'static str {
+        match self {
+            RunEnd::Completed { .. } => "completed",
+            RunEnd::Faulted { .. } => "faulted",
+            RunEnd::Cancelled { .. } => "cancelled",
+        }
+    }
+}
+
+/// Opens an [`Engine`].
+pub struct Builder {
+    data: PathBuf,
+    connectors: Vec<Arc<dyn Connector>>,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    observer: Option<Arc<dyn Observer>>,
+    shards: usize,
+    dispatching: bool,
+    limits: Limits,
+    log: cpd_journal::Options,
+}
+
+impl Builder {
+    /// Adds a connector; its operations stand in the default catalog.
+    #[must_use]
+    pub fn connector(mut self, connector: impl Connector) -> Self {
+        self.connectors.push(Arc::new(connector));
+        self
+    }
+
+    /// Adds connectors.
+    #[must_use]
+    pub fn connectors(mut self, connectors: impl IntoIterator<Item = Arc<dyn Connector>>) -> Self {
+        self.connectors.extend(connectors);
+        self
+    }
+
+    /// Another clock, for tests.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Another source of randomness, for tests.
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = entropy;
+        self
+    }
+
+    /// Somebody who sees every durable entry.
+    #[must_use]
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// The number of shards; by default the number of cores, at most 8.
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards.max(1);
+        self
+    }
+
+    /// Without dispatch the engine takes inputs from operators but calls nobody and fires no timers: what is under way
+    /// waits for the next process.
+    #[must_use]
+    pub fn dispatching(mut self, dispatching: bool) -> Self {
+        self.dispatching = dispatching;
+        self
+    }
+
+    /// Limits of expressions.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Options of the journal.
+    #[must_use]
+    pub fn journal(mut self, log: cpd_journal::Options) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// Opens the data directory, recovers, and begins to serve on the current tokio runtime.
+    ///
+    /// # Errors
+    /// If another process owns the directory, the journal is damaged, or files cannot be used.
+    pub async fn open(self) -> Result<Engine, Error> {
+        let file = |action: &'static str, path: &Path| {
+            let path = path.display().to_string();
+            move |source: std::io::Error| Error::File { action, path, source: Arc::new(source) }
+        };
+        std::fs::create_dir_all(&self.data).map_err(file("create the data directory", &self.data))?;
+        let lock = DirLock::acquire(&self.data, &self.clock.now().to_string())?;
+        let journal = self.data.join("journal");
+        let (log, recovered) = Log::open(&journal, self.log)?;
+        let reader = Reader::open(&journal)?;
+        let (index, rebuilt) = cpd_journal::index::open_or_rebuild(&self.data.join("index"))?;
+        let index: Arc<dyn Index> = Arc::from(index);
+        let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
+        let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
+        let registry = Registry::load(&reader, recovery.registry, operations)?;
+        let writer = Writer::spawn(log)?;
+        let indexer = Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
+        let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
+        let runtime = json!({ "name": "cpd", "version": env!("CARGO_PKG_VERSION"), "metadata": {} });
+        let shared = Arc::new(Shared {
+            clock: self.clock,
+            limits: self.limits,
+            runtime,
+            connectors,
+            registry,
+            writer,
+            reader,
+            indexer,
+            observer: self.observer,
+            tracker: TaskTracker::new(),
+            dispatching: self.dispatching,
+        });
+        let mut shards = Vec::with_capacity(self.shards);
+        for _ in 0..self.shards {
+            let (tx, rx) = mpsc::unbounded_channel();
+            let shard = Shard::new(shared.clone(), tx.clone());
+            shared.tracker.spawn(shard.serve(rx));
+            shards.push(tx);
+        }
+        let engine = Engine {
+            inner: Arc::new(Inner {
+                shared,
+                shards,
+                index,
+                entropy: self.entropy,
+                keys: Mutex::new(BTreeMap::new()),
+                recovered: recovery.summary(),
+                data: self.data,
+                lock: Mutex::new(Some(lock)),
+                stopped: AtomicUsize::new(0),
+            }),
+        };
+        recovery::execute(recovery, |message, run| engine.send(run, message))?;
+        Ok(engine)
+    }
+}
+
+/// A durable workflow engine over one data directory. Cheap to clone; every clone is the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    shards: Vec<mpsc::UnboundedSender<Message>>,
+    index: Arc<dyn Index>,
+    entropy: Arc<dyn Entropy>,
+    /// Runs started with a key, that the index may not know yet.
+    keys: Mutex<BTreeMap<[u8; 16], RunId>>,
+    recovered: recovery::Summary,
+    data: PathBuf,
+    lock: Mutex<Option<DirLock>>,
+    stopped: AtomicUsize,
+}
+
+impl Engine {
+    /// An engine over the data directory `data`, which is created if it is not there.
+    pub fn builder(data: impl Into<PathBuf>) -> Builder {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Builder {
+            data: data.into(),
+            connectors: Vec::new(),
+            clock: Arc::new(SystemClock::default()),
+            entropy: Arc::new(SystemEntropy::default()),
+            observer: None,
+            shards: cores.clamp(1, 8),
+            dispatching: true,
+            limits: Limits::default(),
+            log: cpd_journal::Options::default(),
+        }
+    }
+
+    /// What opening found and did.
+    pub fn recovered(&self) -> &recovery::Summary {
+        &self.inner.recovered
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.inner.data
+    }
+
+    /// Workflows, policies, agents and operations.
+    pub fn registry(&self) -> &Registry {
+        &self.inner.shared.registry
+    }
+
+    /// Registers a workflow, a policy or an agent from its source text. The same content again changes nothing.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the version is taken by other content.
+    pub async fn register(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
+        self.inner.shared.registry.register(&self.inner.shared, source, file, "library").await
+    }
+
+    /// Starts a run of a workflow: `name`, `namespace/name`, either with `:version`. Await the result of
+    /// [`Starting::go`].
+    pub fn start(&self, workflow: &str) -> Starting<'_> {
+        Starting { engine: self, workflow: workflow.to_owned(), input: None, key: None, actor: Arc::from("library") }
+    }
+
+    /// A handle to a run.
+    pub fn run(&self, id: RunId) -> RunHandle {
+        RunHandle { engine: self.clone(), id, existing: true }
+    }
+
+    /// Stops: takes nothing new, waits until what is under way is durable, tells calls in flight to stop, writes the index.
+    /// Calls in flight are taken up by the next process.
+    ///
+    /// # Errors
+    /// None today; reserved.
+    pub async fn stop(&self) -> Result<(), Error> {
+        if self.inner.stopped.fetch_add(1, Ordering::SeqCst) > 0 {
+            return Ok(());
+        }
+        for shard in &self.inner.shards {
+            let (reply, done) = oneshot::channel();
+            if shard.send(Message::Stop { reply }).is_ok() {
+                // A shard that is gone has nothing under way.
+                drop(done.await);
+            }
+        }
+        let inner = self.inner.clone();
+        let stop = tokio::task::spawn_blocking(move || {
+            inner.shared.indexer.stop();
+            inner.shared.writer.stop();
+            drop(inner.lock.lock().take());
+        });
+        stop.await.map_err(|_| Error::Stopped)
+    }
+
+    /// Rows of runs, newest first, that lie in the index. Flushes it first.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
+        self.inner.shared.indexer.flush();
+        let rows = self.inner.index.scan(index::RUNS, &[], true, limit)?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)))
+            .collect())
+    }
+
+    pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
+        let shard = usize::from(run.0[15]) % self.inner.shards.len();
+        self.inner.shards[shard].send(message).map_err(|_| Error::Stopped)
+    }
+
+    async fn ask<T>(&self, run: RunId, message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(run, message(reply))?;
+        answer.await.map_err(|_| Error::Stopped)?
+    }
+}
+
+/// A run about to be started.
+pub struct Starting<'a> {
+    engine: &'a Engine,
+    workflow: String,
+    input: Option<Value>,
+    key: Option<Arc<str>>,
+    actor: Arc<str>,
+}
+
+impl Starting<'_> {
+    /// The input; without one, the definition's default input.
+    #[must_use]
+    pub fn input(mut self, input: impl Into<Value>) -> Self {
+        self.input = Some(input.into());
+        self
+    }
+
+    /// The key that makes starting idempotent: a second start of the workflow with the same key gives the same run.
+    #[must_use]
+    pub fn key(mut self, key: impl AsRef<str>) -> Self {
+        self.key = Some(Arc::from(key.as_ref()));
+        self
+    }
+
+    /// Who starts it, for the log.
+    #[must_use]
+    pub fn actor(mut self, actor: impl AsRef<str>) -> Self {
+        self.actor = Arc::from(actor.as_ref());
+        self
+    }
+
+    /// Starts it. When this returns, the start is durable.
+    ///
+    /// # Errors
+    /// If there is no such workflow, or the engine takes no work now.
+    pub async fn go(self) -> Result<RunHandle, Error> {
+        let engine = self.engine;
+        let inner = &engine.inner;
+        let shared = &inner.shared;
+        if shared.writer.status().is_full() {
+            return Err(Error::DiskFull);
+        }
+        let pending = shared.writer.pending_bytes();
+        if pending > PENDING_MAX {
+            return Err(Error::Busy { pending });
+        }
+        let plan = shared.registry.workflow(&self.workflow)?;
+        let input = self.input.unwrap_or_else(|| plan.default_input.clone());
+        let now = shared.clock.now();
+        let key = match self.key {
+            Some(key) => Some(key),
+            None => cpd_core::machine::start_key(&plan, &input, &shared.env(now))
+                .map_err(|p| Error::StartKey(p.to_string()))?,
+        };
+        let id = RunId::new(now, inner.entropy.run_id_bytes());
+        if let Some(key) = &key {
+            let hash = index::start_key(&plan.qualified_name(), key);
+            let before = {
+                let mut keys = inner.keys.lock();
+                let known = match keys.get(&hash) {
+                    Some(id) => Some(*id),
+                    None => inner.index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))),
+                };
+                if known.is_none() {
+                    keys.insert(hash, id);
+                }
+                known
+            };
+            if let Some(id) = before {
+                return Ok(RunHandle { engine: engine.clone(), id, existing: true });
+            }
+            shared.indexer.key(hash, id);
+        }
+        let start = Start { input, key, actor: self.actor };
+        engine.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await?;
+        Ok(RunHandle { engine: engine.clone(), id, existing: false })
+    }
+}
+
+/// A run of an engine: await it, operate it, look at it.
+#[derive(Clone)]
+pub struct RunHandle {
+    engine: Engine,
+    id: RunId,
+    existing: bool,
+}
+
+impl RunHandle {
+    /// Its id.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Whether it was there before (a start with a known key, or a handle by id).
+    pub fn existed(&self) -> bool {
+        self.existing
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// If the engine stops first, or there is no such run.
+    pub async fn result(&self) -> Result<RunEnd, Error> {
+        match self.engine.ask(self.id, |reply| Message::Await { run: self.id, reply }).await {
+            Err(Error::NoOpenRun { .. }) => Ok(RunEnd::of(&self.closed()?)),
+            other => other,
+        }
+    }
+
+    /// A copy of its state.
+    ///
+    /// # Errors
+    /// If there is no such run.
+    pub async fn state(&self) -> Result<Run, Error> {
+        match self.engine.ask(self.id, |reply| Message::Inspect { run: self.id, reply }).await {
+            Err(Error::NoOpenRun { .. }) => self.closed(),
+            other => other,
+        }
+    }
+
+    /// Cancels it.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub async fn cancel(&self, actor: &str, reason: &str) -> Result<(), Error> {
+        self.input(Input::Cancel { actor: actor.into(), reason: reason.into() }).await
+    }
+
+    /// Stops it for a while: outcomes are still recorded, nothing new begins.
+    ///
+    /// # Errors
+    /// If it has ended or is paused.
+    pub async fn pause(&self, actor: &str, reason: &str) -> Result<(), Error> {
+        self.input(Input::Pause { actor: actor.into(), reason: reason.into() }).await
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// If it has ended or is not paused.
+    pub async fn resume(&self, actor: &str, reason: &str) -> Result<(), Error> {
+        self.input(Input::Resume { actor: actor.into(), reason: reason.into() }).await
+    }
+
+    /// Says what became of an effect whose outcome is unknown. `task` may be left out if only one waits.
+    ///
+    /// # Errors
+    /// If no effect waits there.
+    pub async fn resolve(&self, task: Option<&str>, resolution: Resolution, actor: &str) -> Result<(), Error> {
+        self.input(Input::Resolve { task: task.map(Arc::from), resolution, actor: actor.into() }).await
+    }
+
+    async fn input(&self, input: Input) -> Result<(), Error> {
+        let run = self.id;
+        let answer = self.engine.ask(run, |reply| Message::Input { run, input: input.clone(), reply: Some(reply) }).await;
+        match answer {
+            Err(Error::NoOpenRun { .. }) => {
+                // It has ended, or there never was one: say which.
+                let mut closed = self.closed()?;
+                let shared = &self.engine.inner.shared;
+                let now = shared.clock.now();
+                closed.turn(input, &shared.env(now)).map(drop).map_err(Error::Rejected)
+            }
+            other => other,
+        }
+    }
+
+    fn closed(&self) -> Result<Run, Error> {
+        let inner = &self.engine.inner;
+        inner.shared.indexer.flush();
+        let row = inner.index.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
+        let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
+        crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|(run, _)| run)
+    }
+}

@@ -1,0 +1,128 @@
+//! What can go wrong for a caller of the engine.
+
+use std::sync::Arc;
+
+use cpd_core::definition::diagnostic::Diagnostic;
+use cpd_core::machine::{RunId, turn::Rejected};
+
+use crate::codec::DecodeError;
+
+/// An error of the engine. Cheap to clone: several callers may wait for the same thing.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal failed or is damaged.
+    #[error("use the journal")]
+    Journal(#[source] Arc<cpd_journal::Error>),
+    /// The index failed. It can be rebuilt: nothing is lost.
+    #[error("use the index")]
+    Index(#[source] Arc<cpd_journal::index::Error>),
+    /// A record cannot be read.
+    #[error("read the history of run {run}")]
+    Unreadable {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        #[source]
+        source: Arc<DecodeError>,
+    },
+    /// A history does not fold: another version wrote it, or entries are missing.
+    #[error("rebuild run {run} from its history: {detail}")]
+    Unfoldable {
+        /// Which run.
+        run: RunId,
+        /// Why.
+        detail: String,
+    },
+    /// The plan that a run is pinned to is not in the registry.
+    #[error("find the definition of run {run}: no registration of {workflow} {version} has digest {digest}")]
+    NoPlan {
+        /// Which run.
+        run: RunId,
+        /// Its workflow.
+        workflow: String,
+        /// Its version.
+        version: String,
+        /// The digest.
+        digest: String,
+    },
+    /// There is no such workflow.
+    #[error("find {what} {name:?}: none is registered under that name{hint}")]
+    NotRegistered {
+        /// `workflow`, `policy` or `agent`.
+        what: &'static str,
+        /// What was asked for.
+        name: String,
+        /// The nearest names.
+        hint: String,
+    },
+    /// A definition is wrong.
+    #[error("register {file}: {} error{}", .diagnostics.len(), if .diagnostics.len() == 1 { "" } else { "s" })]
+    Invalid {
+        /// The file.
+        file: String,
+        /// The source text, to show.
+        source_text: Arc<str>,
+        /// What is wrong.
+        diagnostics: Arc<Vec<Diagnostic>>,
+    },
+    /// The same version with other content.
+    #[error("register {what} {name} {version}: that version is registered with other content; give it a new version")]
+    VersionTaken {
+        /// `workflow`, `policy` or `agent`.
+        what: &'static str,
+        /// Its name.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// A run cannot take an input.
+    #[error(transparent)]
+    Rejected(Rejected),
+    /// There is no open run of that id.
+    #[error("find run {run}: there is no open run of that id")]
+    NoOpenRun {
+        /// The id.
+        run: RunId,
+    },
+    /// The disk is full. Nothing is lost; what is under way goes on when there is room.
+    #[error("take new work: no space is left on the device of the journal; runs go on when there is room")]
+    DiskFull,
+    /// The journal is too far behind.
+    #[error("take new work: {pending} bytes wait to be synced; try again in a moment")]
+    Busy {
+        /// What waits.
+        pending: usize,
+    },
+    /// The engine is stopping.
+    #[error("take new work: the engine is stopping")]
+    Stopping,
+    /// The engine has stopped.
+    #[error("reach the engine: it has stopped")]
+    Stopped,
+    /// A start key could not be computed.
+    #[error("compute the idempotency key of the start: {0}")]
+    StartKey(String),
+    /// Anything about files around the journal.
+    #[error("{action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
+}
+
+impl From<cpd_journal::Error> for Error {
+    fn from(error: cpd_journal::Error) -> Self {
+        Error::Journal(Arc::new(error))
+    }
+}
+
+impl From<cpd_journal::index::Error> for Error {
+    fn from(error: cpd_journal::index::Error) -> Self {
+        Error::Index(Arc::new(error))
+    }
+}

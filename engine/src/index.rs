@@ -1,0 +1,397 @@
+//! What the index knows, and how it is made from the journal.
+//!
+//! The index is a convenience: every row can be made again from the log, and is, when the index is missing or will not
+//! open. It is written in the background, in batches, by one thread, and carries the lsn up to which it is true.
+//!
+//! | space | key | value |
+//! |---|---|---|
+//! | `RUNS` | run id | [`RunRow`] |
+//! | `OPEN` | run id | nothing: the run has not ended |
+//! | `KEYS` | hash of workflow and start key | run id |
+//! | `META` | `registry` | position of the last registration |
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use cpd_core::machine::{CallPhase, Event, Phase, Run, RunId};
+use cpd_core::time::Timestamp;
+use cpd_journal::index::{Index, Space, WriteBatch};
+use cpd_journal::record::Kind;
+use cpd_journal::{Lsn, Position, StoredEntry};
+use parking_lot::{Condvar, Mutex};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::Error;
+use crate::load;
+use crate::shard::RunMap;
+
+/// Rows of runs.
+pub(crate) const RUNS: Space = Space(1);
+/// Open runs.
+pub(crate) const OPEN: Space = Space(2);
+/// Start keys.
+pub(crate) const KEYS: Space = Space(3);
+/// Everything else.
+pub(crate) const META: Space = Space(4);
+/// Key in [`META`]: position of the last registration.
+pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
+
+/// Rows are written together when this much time has passed since the first of them, so that a short run costs one row.
+const FLUSH_AFTER: Duration = Duration::from_millis(500);
+/// … or when this many are waiting.
+const ROWS_MAX: usize = 20_000;
+
+/// What the index knows of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunRow {
+    /// `namespace/name` of its workflow.
+    pub workflow: String,
+    /// The workflow's version.
+    pub version: String,
+    /// The run's phase: `running`, `paused`, `completed`, `faulted`, `cancelled`.
+    pub phase: RowPhase,
+    /// When it started, in microseconds since the epoch.
+    pub started_at: i64,
+    /// When its last entry was written.
+    pub updated_at: i64,
+    /// Where its last entry is.
+    pub last: u64,
+    /// What wakes it; `None` after a recovery that has only the log: the run must be folded to know.
+    pub wake: Option<RowWake>,
+    /// The key that it was started with.
+    pub key: Option<String>,
+}
+
+/// A phase, as a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RowPhase {
+    /// Open and going on.
+    Running,
+    /// Open and paused.
+    Paused,
+    /// Ended well.
+    Completed,
+    /// Ended with an error.
+    Faulted,
+    /// Was cancelled.
+    Cancelled,
+}
+
+impl RowPhase {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            RowPhase::Running => "running",
+            RowPhase::Paused => "paused",
+            RowPhase::Completed => "completed",
+            RowPhase::Faulted => "faulted",
+            RowPhase::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the run has not ended.
+    pub fn is_open(self) -> bool {
+        matches!(self, RowPhase::Running | RowPhase::Paused)
+    }
+
+    fn of(phase: &Phase) -> Self {
+        match phase {
+            Phase::Running => RowPhase::Running,
+            Phase::Paused => RowPhase::Paused,
+            Phase::Completed { .. } => RowPhase::Completed,
+            Phase::Faulted { .. } => RowPhase::Faulted,
+            Phase::Cancelled { .. } => RowPhase::Cancelled,
+        }
+    }
+}
+
+/// What wakes an open run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowWake {
+    /// Its next timer, in microseconds since the epoch.
+    pub timer: Option<i64>,
+    /// Whether it has calls in flight or more to do at once: recovery must load it.
+    pub busy: bool,
+}
+
+impl RunRow {
+    /// The row of a run after an entry.
+    pub(crate) fn of(run: &Run, at: Timestamp, last: Position) -> Self {
+        let busy = run.has_more()
+            || run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
+        Self {
+            workflow: run.plan.qualified_name().to_string(),
+            version: run.plan.version.to_string(),
+            phase: RowPhase::of(&run.phase),
+            started_at: run.started_at.0,
+            updated_at: at.0,
+            last: last.0,
+            wake: Some(RowWake { timer: run.next_wake().map(|t| t.0), busy }),
+            key: None,
+        }
+    }
+}
+
+/// The key under which a start key is found.
+pub(crate) fn start_key(workflow: &str, key: &str) -> [u8; 16] {
+    let mut hash = Sha256::new();
+    hash.update(b"cpd start key 1\0");
+    hash.update(workflow.as_bytes());
+    hash.update([0]);
+    hash.update(key.as_bytes());
+    hash.finalize()[..16].try_into().expect("32 bytes have 16")
+}
+
+/// What an entry of a run does to its row, from the log alone.
+pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Result<Option<RunRow>, Error> {
+    let mut row = row;
+    for record in entry.records() {
+        let phase = match Kind(record.kind) {
+            Kind::RUN_STARTED => {
+                let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
+                    .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
+                let Event::RunStarted { workflow, version, key, .. } = event else { continue };
+                row = Some(RunRow {
+                    workflow: workflow.to_string(),
+                    version: version.to_string(),
+                    phase: RowPhase::Running,
+                    started_at: entry.at,
+                    updated_at: entry.at,
+                    last: entry.position.0,
+                    wake: None,
+                    key: key.map(|k| k.to_string()),
+                });
+                continue;
+            }
+            Kind::RUN_PAUSED => RowPhase::Paused,
+            Kind::RUN_RESUMED => RowPhase::Running,
+            Kind::RUN_COMPLETED => RowPhase::Completed,
+            Kind::RUN_FAULTED => RowPhase::Faulted,
+            Kind::RUN_CANCELLED => RowPhase::Cancelled,
+            _ => continue,
+        };
+        if let Some(row) = &mut row {
+            row.phase = phase;
+        }
+    }
+    if let Some(row) = &mut row {
+        row.updated_at = entry.at;
+        row.last = entry.position.0;
+        row.wake = None;
+    }
+    Ok(row)
+}
+
+/// Rows that a shard hands over after a batch is durable.
+pub(crate) struct IndexUpdate {
+    /// First lsn of the batch.
+    pub first: Lsn,
+    /// The lsn after its last record.
+    pub end: Lsn,
+    /// The rows.
+    pub rows: Vec<(RunId, RunRow)>,
+}
+
+enum ToIndexer {
+    Update(IndexUpdate),
+    Key([u8; 16], RunId),
+    Registered(Position, Lsn, Lsn),
+    Flush(Sender<()>),
+}
+
+/// The thread that writes the index.
+pub(crate) struct Indexer {
+    tx: Mutex<Option<Sender<ToIndexer>>>,
+    thread: Mutex<Option<std::thread::JoinHandle<()>>>,
+    backlog: Arc<(Mutex<usize>, Condvar)>,
+}
+
+impl Indexer {
+    pub(crate) fn spawn(index: Arc<dyn Index>, applied: Lsn) -> std::io::Result<Self> {
+        let (tx, rx) = channel();
+        let backlog = Arc::new((Mutex::new(0), Condvar::new()));
+        let state = State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
+        let thread = std::thread::Builder::new().name("cpd-index".to_owned()).spawn(move || state.serve(&rx))?;
+        Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), backlog })
+    }
+
+    pub(crate) fn update(&self, update: IndexUpdate) {
+        self.send(ToIndexer::Update(update));
+    }
+
+    pub(crate) fn key(&self, key: [u8; 16], run: RunId) {
+        self.send(ToIndexer::Key(key, run));
+    }
+
+    pub(crate) fn registered(&self, last: Position, first: Lsn, end: Lsn) {
+        self.send(ToIndexer::Registered(last, first, end));
+    }
+
+    /// Writes everything that was handed over so far.
+    pub(crate) fn flush(&self) {
+        let (tx, rx) = channel();
+        self.send(ToIndexer::Flush(tx));
+        // If the thread is gone there is nothing to wait for.
+        drop(rx.recv());
+    }
+
+    /// Writes everything and ends the thread.
+    pub(crate) fn stop(&self) {
+        drop(self.tx.lock().take());
+        if let Some(thread) = self.thread.lock().take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the index writer panicked; the index will be caught up at the next start");
+        }
+        let _ = &self.backlog;
+    }
+
+    fn send(&self, message: ToIndexer) {
+        if let Some(tx) = &*self.tx.lock() {
+            // A failed send means that the thread gave up on the index; it has said so.
+            drop(tx.send(message));
+        }
+    }
+}
+
+struct State {
+    index: Arc<dyn Index>,
+    /// Everything before this lsn is in the index or in `rows`.
+    applied: Lsn,
+    /// Batches that came before one with a lower lsn: first → end.
+    ahead: BTreeMap<Lsn, Lsn>,
+    rows: RunMap<RunRow>,
+    keys: Vec<([u8; 16], RunId)>,
+    registry: Option<Position>,
+}
+
+impl State {
+    fn serve(mut self, rx: &Receiver<ToIndexer>) {
+        loop {
+            let idle = self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none();
+            let message = if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
+            let flushed = match message {
+                Ok(message) => {
+                    let reply = self.take(message);
+                    let full = self.rows.len() >= ROWS_MAX;
+                    let result = if full || reply.is_some() { self.flush() } else { Ok(()) };
+                    if let Some(reply) = reply {
+                        drop(reply.send(()));
+                    }
+                    result
+                }
+                Err(RecvTimeoutError::Timeout) => self.flush(),
+                Err(RecvTimeoutError::Disconnected) => {
+                    if let Err(error) = self.flush() {
+                        tracing::warn!(error = %error, "the index was not written; it will be caught up at the next start");
+                    }
+                    return;
+                }
+            };
+            if let Err(error) = flushed {
+                tracing::error!(error = %error, "the index cannot be written; it will be caught up or rebuilt at the next start");
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, message: ToIndexer) -> Option<Sender<()>> {
+        match message {
+            ToIndexer::Update(update) => {
+                self.cover(update.first, update.end);
+                self.rows.extend(update.rows);
+            }
+            ToIndexer::Key(key, run) => self.keys.push((key, run)),
+            ToIndexer::Registered(last, first, end) => {
+                self.cover(first, end);
+                self.registry = Some(last);
+            }
+            ToIndexer::Flush(reply) => return Some(reply),
+        }
+        None
+    }
+
+    fn cover(&mut self, first: Lsn, end: Lsn) {
+        self.ahead.insert(first, end);
+        while let Some(end) = self.ahead.remove(&self.applied) {
+            self.applied = end;
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), cpd_journal::index::Error> {
+        let mut batch = WriteBatch::new(self.applied);
+        for (id, row) in self.rows.drain() {
+            put_row(&mut batch, id, &row);
+        }
+        for (key, run) in self.keys.drain(..) {
+            batch.put(KEYS, &key, &run.0);
+        }
+        if let Some(last) = self.registry.take() {
+            batch.put(META, REGISTRY_LAST, &last.0.to_le_bytes());
+        }
+        self.index.commit(batch)
+    }
+}
+
+/// Puts a run's row, and whether it is open.
+pub(crate) fn put_row(batch: &mut WriteBatch, id: RunId, row: &RunRow) {
+    let mut bytes = Vec::with_capacity(96);
+    cpd_journal::codec::encode(row, &mut bytes);
+    batch.put(RUNS, &id.0, &bytes);
+    if row.phase.is_open() {
+        batch.put(OPEN, &id.0, &[]);
+    } else {
+        batch.delete(OPEN, &id.0);
+    }
+}
+
+/// Reads a row.
+pub(crate) fn read_row(bytes: &[u8]) -> Option<RunRow> {
+    cpd_journal::codec::decode(bytes).ok()
+}
+
+/// Brings an index up to the end of the log.
+pub(crate) fn catch_up(
+    index: &dyn Index,
+    reader: &cpd_journal::Reader,
+    from: Lsn,
+) -> Result<(Lsn, usize), Error> {
+    let mut rows: RunMap<RunRow> = RunMap::default();
+    let (mut applied, mut entries) = (from, 0);
+    let mut batch = WriteBatch::new(from);
+    for entry in reader.scan(from)? {
+        let entry = entry?;
+        applied = entry.end_lsn();
+        entries += 1;
+        let id = RunId(entry.stream.0);
+        if crate::registry::is_registry(&entry) {
+            batch.put(META, REGISTRY_LAST, &entry.position.0.to_le_bytes());
+            continue;
+        }
+        let before = match rows.remove(&id) {
+            Some(row) => Some(row),
+            None => index.get(RUNS, &id.0)?.and_then(|bytes| read_row(&bytes)),
+        };
+        let fresh = before.is_none();
+        if let Some(row) = project(before, id, &entry)? {
+            if fresh && let Some(key) = &row.key {
+                batch.put(KEYS, &start_key(&row.workflow, key), &id.0);
+            }
+            rows.insert(id, row);
+        }
+        if rows.len() >= ROWS_MAX {
+            let mut full = std::mem::replace(&mut batch, WriteBatch::new(applied));
+            full.applied = applied;
+            rows.drain().for_each(|(id, row)| put_row(&mut full, id, &row));
+            index.commit(full)?;
+        }
+    }
+    batch.applied = applied;
+    rows.drain().for_each(|(id, row)| put_row(&mut batch, id, &row));
+    index.commit(batch)?;
+    let _ = load::events;
+    Ok((applied, entries))
+}

@@ -1,0 +1,94 @@
+//! Recovery: plan, then execute.
+//!
+//! The plan is made from the index and the part of the log that the index has not seen; it can be printed and asserted on
+//! before anything is done. Executing it hands every open run to its shard: runs with calls in flight, with something left
+//! to decide, or touched after the index was last written are folded at once; all others only leave a timer.
+
+use cpd_core::machine::RunId;
+use cpd_core::time::Timestamp;
+use cpd_journal::index::Index;
+use cpd_journal::{Lsn, Position, Reader, Recovered};
+
+use crate::error::Error;
+use crate::index::{self, META, OPEN, REGISTRY_LAST, RUNS};
+use crate::shard::Message;
+
+/// What has to be done for the runs that were open when the last process ended.
+#[derive(Debug)]
+pub(crate) struct Recovery {
+    /// Open runs.
+    pub runs: Vec<OpenRun>,
+    /// Where the last registration is.
+    pub registry: Option<Position>,
+    /// The index is true up to here.
+    pub applied: Lsn,
+    caught_up: usize,
+    journal: Recovered,
+    rebuilt: Option<String>,
+}
+
+/// An open run.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct OpenRun {
+    pub run: RunId,
+    pub last: Position,
+    pub timer: Option<Timestamp>,
+    pub load: bool,
+}
+
+/// What opening an engine found and did.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// Open runs.
+    pub open_runs: usize,
+    /// Open runs that had something under way and were taken up at once.
+    pub resumed_runs: usize,
+    /// Entries that the index had not seen.
+    pub caught_up: usize,
+    /// Bytes of an unfinished entry that were cut from the end of the journal.
+    pub torn_bytes: u64,
+    /// Why the index was rebuilt, if it was.
+    pub index_rebuilt: Option<String>,
+}
+
+impl Recovery {
+    /// Brings the index up to the end of the log and plans what to do.
+    pub(crate) fn plan(
+        index: &dyn Index,
+        reader: &Reader,
+        journal: Recovered,
+        rebuilt: Option<String>,
+    ) -> Result<Self, Error> {
+        let (applied, caught_up) = index::catch_up(index, reader, index.applied_lsn()?)?;
+        let mut runs = Vec::new();
+        for (key, _) in index.scan(OPEN, &[], false, usize::MAX)? {
+            let Ok(id) = <[u8; 16]>::try_from(key) else { continue };
+            let Some(row) = index.get(RUNS, &id)?.and_then(|bytes| index::read_row(&bytes)) else { continue };
+            let last = Position(row.last);
+            runs.push(match row.wake {
+                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy },
+                None => OpenRun { run: RunId(id), last, timer: None, load: true },
+            });
+        }
+        let registry = index.get(META, REGISTRY_LAST)?.and_then(|v| Some(u64::from_le_bytes(v.try_into().ok()?)));
+        Ok(Self { runs, registry: registry.map(Position), applied, caught_up, journal, rebuilt })
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        Summary {
+            open_runs: self.runs.len(),
+            resumed_runs: self.runs.iter().filter(|r| r.load).count(),
+            caught_up: self.caught_up,
+            torn_bytes: self.journal.torn.as_ref().map_or(0, |t| t.bytes),
+            index_rebuilt: self.rebuilt.clone(),
+        }
+    }
+}
+
+/// Hands every open run to its shard.
+pub(crate) fn execute(plan: Recovery, send: impl Fn(Message, RunId) -> Result<(), Error>) -> Result<(), Error> {
+    for OpenRun { run, last, timer, load } in plan.runs {
+        send(Message::Adopt { run, last, wake: timer, load }, run)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,611 @@
+//! The registry: workflows, policies and agents by name and version, and the operations of the connectors.
+//!
+//! Registrations are records on a stream of their own, so the journal alone can rebuild the registry. A definition is kept
+//! as its source text together with what its names were resolved to (pins); it is compiled against exactly those when a
+//! run needs it. The newest registration of a name serves new runs; a run keeps the digest that it started with.
+//!
+//! Wherever a person types a name, `_` and `-` are the same, the namespace may be left out if the rest is unique, and
+//! `:version` may follow.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
+
+use cpd_core::Value;
+use cpd_core::catalog::OperationSpec;
+use cpd_core::definition::plan::{Digest, Pin, PinKind, Plan};
+use cpd_core::definition::{self, Compiled, Diagnostic, Environment};
+use cpd_core::policy::{Policy, PolicyDocument};
+use cpd_journal::record::Kind;
+use cpd_journal::record::v1::{self, Json};
+use cpd_journal::{Batch, Chain, EntryBuilder, Position, Reader, StoredEntry, StreamId};
+use parking_lot::RwLock;
+use sha2::{Digest as _, Sha256};
+
+use crate::codec::DecodeError;
+use crate::engine::Shared;
+use crate::error::Error;
+
+/// The stream of registrations. Run ids begin with a time; this one lies before all of them.
+pub(crate) const STREAM: StreamId = StreamId(*b"\0\0\0\0\0\0\0registry\0");
+
+/// Whether an entry is about the registry.
+pub(crate) fn is_registry(entry: &StoredEntry) -> bool {
+    entry.stream == STREAM
+}
+
+/// What a registration made.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// `workflow`, `policy` or `agent`.
+    pub what: &'static str,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Digest of what it means.
+    pub digest: Digest,
+    /// Whether it was there already, just so.
+    pub unchanged: bool,
+    /// What a careful author would look at.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// An agent: who it is; its document is for the connector that runs it.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Digest of its source.
+    pub digest: Digest,
+    /// Its document.
+    pub document: Value,
+    /// Its source.
+    pub source: Arc<str>,
+}
+
+/// A registered workflow.
+#[derive(Debug)]
+pub struct Workflow {
+    /// `namespace/name`
+    pub name: Arc<str>,
+    /// Its version.
+    pub version: Arc<str>,
+    /// Digest of its plan.
+    pub digest: Digest,
+    /// Its source text.
+    pub source: Arc<str>,
+    /// Name of the file it came from.
+    pub file: Arc<str>,
+    /// What its names were resolved to, with the specifications of operations.
+    pins: Vec<(Pin, Option<OperationSpec>)>,
+    plan: OnceLock<Arc<Plan>>,
+}
+
+/// A registered policy.
+#[derive(Debug)]
+struct PolicyEntry {
+    name: Arc<str>,
+    version: Arc<str>,
+    digest: Digest,
+    source: Arc<str>,
+    file: Arc<str>,
+    policy: OnceLock<Arc<Policy>>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// In order of registration; a later one of the same name and version wins.
+    workflows: Vec<Arc<Workflow>>,
+    policies: Vec<Arc<PolicyEntry>>,
+    agents: Vec<Arc<Agent>>,
+    by_digest: HashMap<Digest, Arc<Workflow>>,
+    /// Other names that workflows answer to, normalised.
+    aliases: BTreeMap<String, Arc<str>>,
+}
+
+/// Workflows, policies, agents and operations.
+pub struct Registry {
+    operations: Vec<OperationSpec>,
+    inner: RwLock<Inner>,
+    chain: tokio::sync::Mutex<Chain>,
+}
+
+impl Registry {
+    /// Reads the registrations back from the journal.
+    pub(crate) fn load(
+        reader: &Reader,
+        last: Option<Position>,
+        operations: Vec<OperationSpec>,
+    ) -> Result<Self, Error> {
+        let mut inner = Inner::default();
+        let mut chain = Chain::start(STREAM);
+        if let Some(last) = last {
+            let entries = reader.history(last)?;
+            for entry in &entries {
+                for record in entry.records() {
+                    inner.take_record(record.kind, record.version, record.payload)?;
+                }
+            }
+            if let Some(entry) = entries.last() {
+                chain = Chain::after(entry, last);
+            }
+        }
+        Ok(Self { operations, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
+    }
+
+    /// A registry of registrations as they stand in a journal or a bundle.
+    pub(crate) fn from_records(records: &[crate::history::RawRecord]) -> Result<Self, Error> {
+        let mut inner = Inner::default();
+        for record in records {
+            inner.take_record(record.kind, record.version, &record.payload)?;
+        }
+        let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
+        Ok(Self { operations: Vec::new(), inner: RwLock::new(inner), chain })
+    }
+
+    /// The plan of that digest, compiled at first use.
+    pub(crate) fn plan(&self, digest: &Digest) -> Result<Option<Arc<Plan>>, Error> {
+        let Some(workflow) = self.inner.read().by_digest.get(digest).cloned() else { return Ok(None) };
+        self.compiled(&workflow).map(Some)
+    }
+
+    /// The newest plan of a workflow: `name`, `namespace/name`, either with `:version`.
+    ///
+    /// # Errors
+    /// If there is none, with the nearest names; or if its source does not compile any more.
+    pub fn workflow(&self, name: &str) -> Result<Arc<Plan>, Error> {
+        let workflow = self.find(name)?;
+        self.compiled(&workflow)
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Workflow>, Error> {
+        let (wanted, version) = split(name);
+        let inner = self.inner.read();
+        let wanted = inner.aliases.get(&wanted).map_or(wanted, |full| normal(full));
+        let matches = |w: &&Arc<Workflow>| {
+            let full = normal(&w.name);
+            let short = full.rsplit('/').next() == Some(wanted.as_str());
+            (full == wanted || short) && version.is_none_or(|v| v == &*w.version)
+        };
+        inner.workflows.iter().rev().find(matches).cloned().ok_or_else(|| {
+            let names = inner.workflows.iter().map(|w| w.name.clone()).collect::<Vec<_>>();
+            not_registered("workflow", name, &names)
+        })
+    }
+
+    fn compiled(&self, workflow: &Arc<Workflow>) -> Result<Arc<Plan>, Error> {
+        if let Some(plan) = workflow.plan.get() {
+            return Ok(plan.clone());
+        }
+        let pinned = Pinned { registry: self, pins: &workflow.pins };
+        let Compiled { plan, .. } = definition::compile(&workflow.source, &workflow.file, &pinned)
+            .map_err(|diagnostics| invalid(&workflow.file, &workflow.source, diagnostics))?;
+        if plan.digest != workflow.digest {
+            tracing::warn!(
+                workflow = %workflow.name, version = %workflow.version, registered = %workflow.digest, compiled = %plan.digest,
+                "the definition means something else to this version of cpd"
+            );
+        }
+        Ok(workflow.plan.get_or_init(|| Arc::new(Plan { digest: workflow.digest, ..plan })).clone())
+    }
+
+    /// Every workflow, the newest registration of each name and version, in order of name.
+    pub fn workflows(&self) -> Vec<Arc<Workflow>> {
+        let inner = self.inner.read();
+        let mut newest: BTreeMap<(Arc<str>, Arc<str>), Arc<Workflow>> = BTreeMap::new();
+        for w in &inner.workflows {
+            newest.insert((w.name.clone(), w.version.clone()), w.clone());
+        }
+        newest.into_values().collect()
+    }
+
+    /// The newest policy of that name (or of that version).
+    ///
+    /// # Errors
+    /// If there is none, with the nearest names.
+    pub fn policy(&self, name: &str) -> Result<Arc<Policy>, Error> {
+        let (wanted, version) = split(name);
+        self.policy_of(&wanted, version)?.ok_or_else(|| not_registered("policy", name, &self.policy_names()))
+    }
+
+    /// Every policy, the newest of each name and version, in order of name.
+    ///
+    /// # Errors
+    /// If a registered source does not compile any more.
+    pub fn policies(&self) -> Result<Vec<Arc<Policy>>, Error> {
+        let entries: BTreeMap<_, _> = {
+            let inner = self.inner.read();
+            inner.policies.iter().map(|p| ((p.name.clone(), p.version.clone()), p.clone())).collect()
+        };
+        entries.values().map(|p| p.compiled()).collect()
+    }
+
+    /// The agent `name` or `name:version`.
+    pub fn agent(&self, name: &str) -> Option<Arc<Agent>> {
+        let (wanted, version) = split(name);
+        let inner = self.inner.read();
+        let matches = |a: &&Arc<Agent>| normal(&a.name) == wanted && version.is_none_or(|v| v == &*a.version);
+        inner.agents.iter().rev().find(matches).cloned()
+    }
+
+    /// Every operation of the connectors.
+    pub fn operations(&self) -> &[OperationSpec] {
+        &self.operations
+    }
+
+    fn policy_of(&self, wanted: &str, version: Option<&str>) -> Result<Option<Arc<Policy>>, Error> {
+        let entry = {
+            let inner = self.inner.read();
+            let matches = |p: &&Arc<PolicyEntry>| {
+                let full = normal(&p.name);
+                let short = full.rsplit('/').next() == Some(wanted);
+                (full == wanted || short) && version.is_none_or(|v| v == &*p.version)
+            };
+            inner.policies.iter().rev().find(matches).cloned()
+        };
+        entry.map(|e| e.compiled()).transpose()
+    }
+
+    fn policy_names(&self) -> Vec<Arc<str>> {
+        self.inner.read().policies.iter().map(|p| p.name.clone()).collect()
+    }
+
+    /// Registers a definition; durable when this returns.
+    pub(crate) async fn register(
+        &self,
+        shared: &Arc<Shared>,
+        source: &str,
+        file: &str,
+        actor: &str,
+    ) -> Result<Registration, Error> {
+        // One registration at a time: what it resolves names to cannot change under it.
+        let mut chain = self.chain.lock().await;
+        let (prepared, warnings) = self.prepare(source, file)?;
+        let mut registration = prepared.registration(warnings);
+        if prepared.is_known(&self.inner.read())? {
+            registration.unchanged = true;
+            return Ok(registration);
+        }
+        let mut payload = Vec::new();
+        cpd_journal::codec::encode(&prepared.record(actor), &mut payload);
+        let mut builder = EntryBuilder::new(&chain, shared.clock.now().as_micros());
+        builder.push(Kind::REGISTERED.0, v1::VERSION, &payload);
+        let (entry, next) = builder.finish();
+        let (done, written) = tokio::sync::oneshot::channel();
+        let done = Box::new(move |result| drop(done.send(result)));
+        shared.writer.submit(Batch { entries: vec![entry], done });
+        let receipts = written.await.map_err(|_| Error::Stopped)??;
+        *chain = next;
+        if let Some(receipt) = receipts.first() {
+            chain.written(receipt.position);
+            shared.indexer.registered(receipt.position, receipt.lsn, receipt.end);
+        }
+        self.inner.write().add(prepared);
+        Ok(registration)
+    }
+
+    /// Checks a definition without registering it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check(&self, source: &str, file: &str) -> Result<Registration, Error> {
+        let (prepared, warnings) = self.prepare(source, file)?;
+        let mut registration = prepared.registration(warnings);
+        registration.unchanged = prepared.is_known(&self.inner.read()).unwrap_or(false);
+        Ok(registration)
+    }
+
+    fn prepare(&self, source: &str, file: &str) -> Result<(Prepared, Vec<Diagnostic>), Error> {
+        let wrong = |diagnostics| invalid(file, source, diagnostics);
+        match definition::kind_of(source, file).map_err(wrong)? {
+            definition::DocumentKind::Workflow => {
+                let Compiled { plan, warnings } = definition::compile(source, file, &Newest(self)).map_err(wrong)?;
+                let spec = |pin: &Pin| {
+                    let operation = self.operations.iter().find(|o| o.name == pin.name && o.version == pin.version);
+                    (pin.kind == PinKind::Operation).then(|| operation.cloned()).flatten()
+                };
+                let pins = plan.pins.iter().map(|pin| (pin.clone(), spec(pin))).collect();
+                let workflow = Workflow {
+                    name: plan.qualified_name(),
+                    version: plan.version.clone(),
+                    digest: plan.digest,
+                    source: Arc::from(source),
+                    file: Arc::from(file),
+                    pins,
+                    plan: OnceLock::new(),
+                };
+                let alias = plan.alias.clone();
+                drop(workflow.plan.set(Arc::new(plan)));
+                Ok((Prepared::Workflow(Arc::new(workflow), alias), warnings))
+            }
+            definition::DocumentKind::Policy => {
+                let policy = PolicyDocument::parse(source, file).and_then(Policy::compile).map_err(wrong)?;
+                let entry = PolicyEntry {
+                    name: Arc::from(policy.name()),
+                    version: Arc::from(policy.version()),
+                    digest: policy.digest(),
+                    source: Arc::from(source),
+                    file: Arc::from(file),
+                    policy: OnceLock::from(Arc::new(policy)),
+                };
+                Ok((Prepared::Policy(Arc::new(entry)), Vec::new()))
+            }
+            definition::DocumentKind::Agent => {
+                let document = definition::read_value(source, file).map_err(wrong)?;
+                Ok((Prepared::Agent(Arc::new(agent(source, file, document)?)), Vec::new()))
+            }
+        }
+    }
+}
+
+impl PolicyEntry {
+    fn compiled(&self) -> Result<Arc<Policy>, Error> {
+        if let Some(policy) = self.policy.get() {
+            return Ok(policy.clone());
+        }
+        let policy = PolicyDocument::parse(&self.source, &self.file)
+            .and_then(Policy::compile)
+            .map_err(|diagnostics| invalid(&self.file, &self.source, diagnostics))?;
+        Ok(self.policy.get_or_init(|| Arc::new(policy)).clone())
+    }
+}
+
+/// A definition that was checked and can be registered.
+enum Prepared {
+    Workflow(Arc<Workflow>, Option<Arc<str>>),
+    Policy(Arc<PolicyEntry>),
+    Agent(Arc<Agent>),
+}
+
+impl Prepared {
+    fn parts(&self) -> (&'static str, u8, &Arc<str>, &Arc<str>, Digest, &Arc<str>) {
+        match self {
+            Prepared::Workflow(w, _) => ("workflow", 1, &w.name, &w.version, w.digest, &w.source),
+            Prepared::Policy(p) => ("policy", 2, &p.name, &p.version, p.digest, &p.source),
+            Prepared::Agent(a) => ("agent", 3, &a.name, &a.version, a.digest, &a.source),
+        }
+    }
+
+    fn registration(&self, warnings: Vec<Diagnostic>) -> Registration {
+        let (what, _, name, version, digest, _) = self.parts();
+        Registration { what, name: name.clone(), version: version.clone(), digest, unchanged: false, warnings }
+    }
+
+    /// Whether it is registered already; an error if its version is taken by another source.
+    fn is_known(&self, inner: &Inner) -> Result<bool, Error> {
+        let (what, _, name, version, digest, source) = self.parts();
+        let before = match self {
+            Prepared::Workflow(..) => {
+                let found = inner.workflows.iter().rev().find(|w| w.name == *name && w.version == *version);
+                found.map(|w| (w.source.clone(), w.digest))
+            }
+            Prepared::Policy(_) => {
+                let found = inner.policies.iter().rev().find(|p| p.name == *name && p.version == *version);
+                found.map(|p| (p.source.clone(), p.digest))
+            }
+            Prepared::Agent(_) => {
+                let found = inner.agents.iter().rev().find(|a| a.name == *name && a.version == *version);
+                found.map(|a| (a.source.clone(), a.digest))
+            }
+        };
+        match before {
+            None => Ok(false),
+            Some((known, _)) if known != *source => {
+                let (name, version) = (name.to_string(), version.to_string());
+                Err(Error::VersionTaken { what, name, version })
+            }
+            Some((_, known)) => Ok(known == digest),
+        }
+    }
+
+    fn record<'a>(&'a self, actor: &'a str) -> v1::Registered<'a> {
+        let (_, what, name, version, digest, source) = self.parts();
+        let (file, pins) = match self {
+            Prepared::Workflow(w, _) => (&*w.file, w.pins.iter().map(|(pin, spec)| pin_v1(pin, spec.as_ref())).collect()),
+            Prepared::Policy(p) => (&*p.file, Vec::new()),
+            Prepared::Agent(_) => ("", Vec::new()),
+        };
+        v1::Registered {
+            what,
+            name: Cow::Borrowed(name),
+            version: Cow::Borrowed(version),
+            digest: digest.0,
+            source: Cow::Borrowed(source),
+            file: Cow::Borrowed(file),
+            pins,
+            actor: Cow::Borrowed(actor),
+        }
+    }
+}
+
+fn pin_v1<'a>(pin: &'a Pin, spec: Option<&OperationSpec>) -> v1::Pin<'a> {
+    v1::Pin {
+        kind: match pin.kind {
+            PinKind::Operation => 1,
+            PinKind::Policy => 2,
+            PinKind::Agent => 3,
+        },
+        name: Cow::Borrowed(&pin.name),
+        version: Cow::Borrowed(&pin.version),
+        digest: pin.digest.0,
+        document: spec.map_or_else(Json::default, |s| {
+            Json(Cow::Owned(serde_json::to_vec(s).expect("a specification is JSON")))
+        }),
+    }
+}
+
+impl Inner {
+    fn take_record(&mut self, kind: u16, version: u8, payload: &[u8]) -> Result<(), Error> {
+        let bad = |source| Error::Unreadable {
+            run: cpd_core::machine::RunId(STREAM.0),
+            source: Arc::new(source),
+        };
+        let malformed = |detail: String| bad(DecodeError::Malformed { kind: "Registered", detail });
+        if Kind(kind) != Kind::REGISTERED || version != v1::VERSION {
+            let newest = Kind::ALL.last().map_or(0, |k| k.0);
+            return Err(bad(DecodeError::TooNew { kind, version, newest, known: v1::VERSION }));
+        }
+        let r: v1::Registered<'_> = cpd_journal::codec::decode(payload).map_err(|e| malformed(e.to_string()))?;
+        let (name, version, source): (Arc<str>, Arc<str>, Arc<str>) =
+            (Arc::from(&*r.name), Arc::from(&*r.version), Arc::from(&*r.source));
+        let (digest, file) = (Digest(r.digest), Arc::from(&*r.file));
+        self.add(match r.what {
+            1 => {
+                let pins = r.pins.iter().map(|p| read_pin(p).map_err(&malformed)).collect::<Result<_, _>>()?;
+                let alias = definition::alias_of(&source);
+                let plan = OnceLock::new();
+                Prepared::Workflow(Arc::new(Workflow { name, version, digest, source, file, pins, plan }), alias)
+            }
+            2 => {
+                let policy = OnceLock::new();
+                Prepared::Policy(Arc::new(PolicyEntry { name, version, digest, source, file, policy }))
+            }
+            3 => {
+                let document = definition::read_value(&source, &file)
+                    .map_err(|diagnostics| invalid(&file, &source, diagnostics))?;
+                Prepared::Agent(Arc::new(Agent { name, version, digest, document, source }))
+            }
+            other => return Err(malformed(format!("{other} is not 1 (workflow), 2 (policy) or 3 (agent)"))),
+        });
+        Ok(())
+    }
+
+    fn add(&mut self, prepared: Prepared) {
+        match prepared {
+            Prepared::Workflow(w, alias) => {
+                if let Some(alias) = alias {
+                    self.aliases.insert(normal(&alias), w.name.clone());
+                }
+                self.by_digest.insert(w.digest, w.clone());
+                self.workflows.push(w);
+            }
+            Prepared::Policy(p) => self.policies.push(p),
+            Prepared::Agent(a) => self.agents.push(a),
+        }
+    }
+}
+
+fn read_pin(pin: &v1::Pin<'_>) -> Result<(Pin, Option<OperationSpec>), String> {
+    let kind = match pin.kind {
+        1 => PinKind::Operation,
+        2 => PinKind::Policy,
+        3 => PinKind::Agent,
+        other => return Err(format!("pin kind {other} is not one of 1, 2, 3")),
+    };
+    let spec = match pin.document.0.is_empty() {
+        true => None,
+        false => Some(serde_json::from_slice(&pin.document.0).map_err(|e| e.to_string())?),
+    };
+    let (name, version, digest) = (Arc::from(&*pin.name), Arc::from(&*pin.version), Digest(pin.digest));
+    Ok((Pin { kind, name, version, digest }, spec))
+}
+
+fn agent(source: &str, file: &str, document: Value) -> Result<Agent, Error> {
+    let text = |key: &str| {
+        document.get(key).and_then(Value::as_str).map(Arc::<str>::from).ok_or_else(|| {
+            let message = format!("an agent needs `{key}`, a text");
+            invalid(file, source, vec![Diagnostic::error("missing-property", message)])
+        })
+    };
+    let mut hash = Sha256::new();
+    hash.update(b"cpd agent 1\0");
+    hash.update(source.as_bytes());
+    let digest = Digest(hash.finalize().into());
+    Ok(Agent { name: text("name")?, version: text("version")?, digest, document: document.clone(), source: Arc::from(source) })
+}
+
+/// Resolves names to the newest of everything: what a new registration sees.
+struct Newest<'a>(&'a Registry);
+
+impl Environment for Newest<'_> {
+    fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
+        let matches = |o: &&OperationSpec| &*o.name == name && version.is_none_or(|v| v == &*o.version);
+        self.0.operations.iter().filter(matches).max_by_key(|o| semver::Version::parse(&o.version).ok()).cloned()
+    }
+    fn operation_names(&self) -> Vec<Arc<str>> {
+        self.0.operations.iter().map(|o| o.name.clone()).collect()
+    }
+    fn policy(&self, name: &str, version: Option<&str>) -> Option<Arc<Policy>> {
+        self.0.policy_of(&normal(name), version).ok().flatten()
+    }
+    fn policy_names(&self) -> Vec<Arc<str>> {
+        self.0.policy_names()
+    }
+    fn agent(&self, name: &str, version: Option<&str>) -> Option<Pin> {
+        let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
+        let agent = self.0.agent(&name)?;
+        let (name, version, digest) = (agent.name.clone(), agent.version.clone(), agent.digest);
+        Some(Pin { kind: PinKind::Agent, name, version, digest })
+    }
+    fn agent_names(&self) -> Vec<Arc<str>> {
+        self.0.inner.read().agents.iter().map(|a| a.name.clone()).collect()
+    }
+}
+
+/// Resolves names to what they were resolved to before: what a run sees.
+struct Pinned<'a> {
+    registry: &'a Registry,
+    pins: &'a [(Pin, Option<OperationSpec>)],
+}
+
+impl Pinned<'_> {
+    fn pin(&self, kind: PinKind, name: &str) -> Option<&(Pin, Option<OperationSpec>)> {
+        let wanted = normal(name);
+        let short = |full: &str| full.rsplit('/').next().map(str::to_owned);
+        self.pins.iter().find(|(p, _)| {
+            p.kind == kind && (normal(&p.name) == wanted || short(&normal(&p.name)).as_deref() == Some(&wanted))
+        })
+    }
+}
+
+impl Environment for Pinned<'_> {
+    fn operation(&self, name: &str, _version: Option<&str>) -> Option<OperationSpec> {
+        self.pin(PinKind::Operation, name).and_then(|(_, spec)| spec.clone())
+    }
+    fn operation_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+    fn policy(&self, name: &str, _version: Option<&str>) -> Option<Arc<Policy>> {
+        let (pin, _) = self.pin(PinKind::Policy, name)?;
+        self.registry.policy_of(&normal(&pin.name), Some(&pin.version)).ok().flatten()
+    }
+    fn policy_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+    fn agent(&self, name: &str, _version: Option<&str>) -> Option<Pin> {
+        self.pin(PinKind::Agent, name).map(|(pin, _)| pin.clone())
+    }
+    fn agent_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+}
+
+fn normal(name: &str) -> String {
+    name.to_lowercase().replace('_', "-")
+}
+
+/// A typed name: its normal form and its version.
+fn split(name: &str) -> (String, Option<&str>) {
+    match name.split_once(':') {
+        Some((name, version)) => (normal(name), Some(version)),
+        None => (normal(name), None),
+    }
+}
+
+fn not_registered(what: &'static str, name: &str, names: &[Arc<str>]) -> Error {
+    let wanted = normal(name);
+    let near = names.iter().max_by(|a, b| {
+        let score = |n: &str| strsim::jaro_winkler(normal(n).rsplit('/').next().unwrap_or(n), &wanted);
+        score(a).total_cmp(&score(b))
+    });
+    let hint = near.map_or_else(|| "; nothing is registered yet".to_owned(), |n| format!("; did you mean {n}?"));
+    Error::NotRegistered { what, name: name.to_owned(), hint }
+}
+
+fn invalid(file: &str, source: &str, diagnostics: Vec<Diagnostic>) -> Error {
+    let (file, source_text) = (file.to_owned(), Arc::from(source));
+    Error::Invalid { file, source_text, diagnostics: Arc::new(diagnostics) }
+}

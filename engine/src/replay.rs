@@ -1,0 +1,100 @@
+//! Replay: every state of a run rebuilt from its history with no effects, every decision made again and compared.
+
+use cpd_core::Value;
+use cpd_core::expression::Limits;
+use cpd_core::json;
+use cpd_core::machine::turn::Env;
+use cpd_core::machine::verify::Divergence;
+use cpd_core::machine::{Command, Event, Run};
+use cpd_core::time::Timestamp;
+
+use crate::clock::stopwatch;
+use crate::error::Error;
+use crate::history::History;
+use crate::load;
+
+/// What a replay found.
+#[derive(Debug)]
+pub struct Replay {
+    /// The state after the last event that was replayed.
+    pub run: Run,
+    /// Events replayed.
+    pub events: u64,
+    /// Entries (turns) replayed.
+    pub entries: usize,
+    /// Commands that would have been released.
+    pub commands: u64,
+    /// The first difference.
+    pub divergence: Option<Diverged>,
+    /// What is wrong with the chain of digests, if anything is.
+    pub chain: Result<(), String>,
+}
+
+/// A difference, with its place.
+#[derive(Debug)]
+pub struct Diverged {
+    /// Number of the record in the run.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// What differs.
+    pub divergence: Divergence,
+}
+
+/// Seen after each entry that was replayed.
+pub struct Step<'a> {
+    /// Number of its first record.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Timestamp,
+    /// Its events.
+    pub events: &'a [Event],
+    /// What the world was told after it.
+    pub commands: &'a [Command],
+    /// The state after it.
+    pub run: &'a Run,
+}
+
+/// Replays a history up to and including record `until`.
+///
+/// # Errors
+/// If a record cannot be read at all, or the plan is not there. A difference is not an error but a finding.
+pub fn replay(history: &History, until: Option<u64>, mut step: impl FnMut(&Step<'_>)) -> Result<Replay, Error> {
+    let limits = Limits::default();
+    let runtime: Value = json!({ "name": "cpd", "version": env!("CARGO_PKG_VERSION"), "metadata": {} });
+    let mut run: Option<Run> = None;
+    let (mut events, mut entries, mut released, mut divergence) = (0, 0, 0, None);
+    for entry in &history.entries {
+        if until.is_some_and(|until| entry.seq > until) {
+            break;
+        }
+        let mut recorded = entry.events(history.run)?;
+        let cut = until.map_or(recorded.len(), |until| usize::try_from(until - entry.seq + 1).unwrap_or(usize::MAX));
+        let whole = cut >= recorded.len();
+        recorded.truncate(cut);
+        let env = Env { at: entry.at, limits: &limits, runtime: &runtime, stopwatch };
+        let mut commands = Vec::new();
+        let skip = usize::from(run.is_none());
+        let run = match &mut run {
+            Some(run) => run,
+            empty => {
+                let first = recorded.first().ok_or(Error::NoOpenRun { run: history.run })?;
+                empty.insert(load::begin(&history.registry, history.run, first, entry.at)?)
+            }
+        };
+        match run.verify_part(&recorded[skip..], skip > 0, whole, &env, &mut commands) {
+            Ok(()) => {}
+            Err(found) => {
+                let seq = entry.seq + (skip + found.index) as u64;
+                divergence = Some(Diverged { seq, at: entry.at, divergence: *found });
+                break;
+            }
+        }
+        events += recorded.len() as u64;
+        entries += 1;
+        released += commands.len() as u64;
+        step(&Step { seq: entry.seq, at: entry.at, events: &recorded, commands: &commands, run });
+    }
+    let run = run.ok_or(Error::NoOpenRun { run: history.run })?;
+    Ok(Replay { run, events, entries, commands: released, divergence, chain: history.check_chain() })
+}

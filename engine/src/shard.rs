@@ -1,0 +1,519 @@
+//! A shard: the one task that owns the states of its runs. No locks, no shared states.
+//!
+//! ```text
+//!  start, inputs ─→ turn ─→ entry ─→ batch ─→ writer (one sync per group)
+//!                                                │ durable
+//!  index ←── rows ←── release: answers, calls ←──┘
+//! ```
+//!
+//! - A run has at most one entry under way. Inputs that come meanwhile wait in its mailbox.
+//! - Nothing leaves a shard before the entry behind it is durable: no answer, no call, no timer.
+//! - A run that waits only for a far timer, an operator or its resumption is put to sleep: its state goes, a few bytes
+//!   stay, and it is folded again from the journal when it is woken.
+//! - Operations that are ready at once are polled in place; all others get a task of their own.
+
+use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::cmp::Reverse;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
+use cpd_core::definition::plan::Plan;
+use cpd_core::time::Timestamp;
+use cpd_journal::record::v1;
+use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Position, Receipt};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::codec;
+use crate::dispatch;
+use crate::engine::{RunEnd, Shared};
+use crate::error::Error;
+use crate::index::{IndexUpdate, RunRow};
+use crate::load;
+
+/// A run whose next timer is further away than this, and that has nothing else to do, is put to sleep.
+const SLEEP_AFTER: Duration = Duration::from_secs(10);
+/// The longest that the shard sleeps while timers are pending: the wall clock may be set meanwhile.
+const NAP_MAX: Duration = Duration::from_secs(10);
+/// Messages taken in one go before their entries are handed to the writer.
+const MESSAGES_MAX: usize = 1_024;
+
+/// What a shard is told.
+pub(crate) enum Message {
+    /// Start a run.
+    Start { id: RunId, plan: Arc<Plan>, start: Start, reply: Reply },
+    /// Something from outside for a run.
+    Input { run: RunId, input: Input, reply: Option<Reply> },
+    /// Answer when the run has ended.
+    Await { run: RunId, reply: oneshot::Sender<Result<RunEnd, Error>> },
+    /// A copy of the run's state.
+    Inspect { run: RunId, reply: oneshot::Sender<Result<Run, Error>> },
+    /// A batch is durable, or the journal failed.
+    Durable { runs: Vec<RunId>, result: Result<Vec<Receipt>, cpd_journal::Error> },
+    /// Recovery: an open run that was there before.
+    Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool },
+    /// Stop when everything under way is durable.
+    Stop { reply: oneshot::Sender<()> },
+}
+
+pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
+
+/// Run ids carry 80 random bits: they need no further hashing.
+#[derive(Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(tail) = bytes.last_chunk::<8>() {
+            self.0 ^= u64::from_le_bytes(*tail);
+        }
+    }
+    fn write_usize(&mut self, _len: usize) {}
+}
+
+pub(crate) type RunMap<T> = HashMap<RunId, T, BuildHasherDefault<IdHasher>>;
+
+struct Slot {
+    run: Run,
+    chain: Chain,
+    unsynced: Option<Unsynced>,
+    mailbox: VecDeque<(Input, Option<Reply>)>,
+    waiters: Vec<oneshot::Sender<Result<RunEnd, Error>>>,
+    calls: Vec<(ActId, u32, CancellationToken)>,
+    /// The timer that is set for it.
+    wake: Option<Timestamp>,
+}
+
+/// An entry under way, and what is held back until it is durable.
+struct Unsynced {
+    at: Timestamp,
+    commands: Vec<Command>,
+    events: Vec<Event>,
+    reply: Option<Reply>,
+}
+
+/// What is left of a run that sleeps.
+struct Sleeper {
+    last: Position,
+    wake: Option<Timestamp>,
+}
+
+pub(crate) struct Shard {
+    shared: Arc<Shared>,
+    tx: mpsc::UnboundedSender<Message>,
+    slots: RunMap<Slot>,
+    sleeping: RunMap<Sleeper>,
+    timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
+    entries: Vec<Entry>,
+    entry_runs: Vec<RunId>,
+    scratch: Vec<u8>,
+    in_flight: usize,
+    stopping: Option<oneshot::Sender<()>>,
+    failed: Option<Error>,
+}
+
+impl Shard {
+    pub(crate) fn new(shared: Arc<Shared>, tx: mpsc::UnboundedSender<Message>) -> Self {
+        Self {
+            shared,
+            tx,
+            slots: RunMap::default(),
+            sleeping: RunMap::default(),
+            timers: BinaryHeap::new(),
+            entries: Vec::new(),
+            entry_runs: Vec::new(),
+            scratch: Vec::new(),
+            in_flight: 0,
+            stopping: None,
+            failed: None,
+        }
+    }
+
+    /// Serves until told to stop, or until every sender is gone.
+    pub(crate) async fn serve(mut self, mut rx: mpsc::UnboundedReceiver<Message>) {
+        let mut messages = Vec::with_capacity(MESSAGES_MAX);
+        loop {
+            let nap = self.nap();
+            let got = match nap {
+                Some(nap) if nap.is_zero() => {
+                    self.fire_timers();
+                    self.submit();
+                    rx.try_recv().ok().map(|m| messages.push(m));
+                    usize::from(!messages.is_empty())
+                }
+                Some(nap) => {
+                    tokio::time::timeout(nap, rx.recv_many(&mut messages, MESSAGES_MAX)).await.unwrap_or(usize::MAX)
+                }
+                None => rx.recv_many(&mut messages, MESSAGES_MAX).await,
+            };
+            if got == 0 && nap.is_none_or(|n| !n.is_zero()) {
+                return;
+            }
+            for message in messages.drain(..) {
+                self.handle(message);
+            }
+            self.submit();
+            if self.in_flight == 0
+                && let Some(reply) = self.stopping.take()
+            {
+                for slot in self.slots.values() {
+                    slot.calls.iter().for_each(|(_, _, token)| token.cancel());
+                }
+                // Whoever asked may have gone: then there is nobody to tell.
+                drop(reply.send(()));
+                return;
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Start { id, plan, start, reply } => self.start(id, plan, start, reply),
+            Message::Input { run, input, reply } => self.input(run, input, reply),
+            Message::Await { run, reply } => self.wait_for(run, reply),
+            Message::Inspect { run, reply } => {
+                let state = self.wake_up(run).map(|slot| slot.run.clone());
+                drop(reply.send(state));
+            }
+            Message::Durable { runs, result } => self.durable(runs, result),
+            Message::Adopt { run, last, wake, load } => self.adopt(run, last, wake, load),
+            Message::Stop { reply } => self.stopping = Some(reply),
+        }
+    }
+
+    // ---- turns ----------------------------------------------------------------------------------------------------
+
+    fn start(&mut self, id: RunId, plan: Arc<Plan>, start: Start, reply: Reply) {
+        if let Some(error) = self.refusal() {
+            drop(reply.send(Err(error)));
+            return;
+        }
+        let at = self.shared.clock.now();
+        let (run, turn) = machine::turn::start(id, plan, start, &self.shared.env(at));
+        let slot = Slot {
+            run,
+            chain: Chain::start(id.0.into()),
+            unsynced: None,
+            mailbox: VecDeque::new(),
+            waiters: Vec::new(),
+            calls: Vec::new(),
+            wake: None,
+        };
+        self.slots.insert(id, slot);
+        self.journal(id, turn, at, Some(reply));
+    }
+
+    fn input(&mut self, id: RunId, input: Input, reply: Option<Reply>) {
+        if let Some(error) = self.refusal() {
+            if let Some(reply) = reply {
+                drop(reply.send(Err(error)));
+            }
+            return;
+        }
+        let slot = match self.wake_up(id) {
+            Ok(slot) => slot,
+            Err(error) => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(error)));
+                }
+                return;
+            }
+        };
+        if slot.unsynced.is_some() {
+            slot.mailbox.push_back((input, reply));
+            return;
+        }
+        let at = self.shared.clock.now();
+        let shared = self.shared.clone();
+        let slot = self.slots.get_mut(&id).expect("it was woken above");
+        match slot.run.turn(input, &shared.env(at)) {
+            Ok(turn) if turn.events.is_empty() => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Ok(())));
+                }
+                self.rest(id);
+            }
+            Ok(turn) => self.journal(id, turn, at, reply),
+            Err(rejected) => {
+                if let Some(reply) = reply {
+                    drop(reply.send(Err(Error::Rejected(rejected))));
+                }
+                self.rest(id);
+            }
+        }
+    }
+
+    /// Makes one entry of a turn and puts it into the batch.
+    fn journal(&mut self, id: RunId, turn: Turn, at: Timestamp, reply: Option<Reply>) {
+        let slot = self.slots.get_mut(&id).expect("a run that had a turn is there");
+        let mut builder = EntryBuilder::new(&slot.chain, at.as_micros());
+        for event in &turn.events {
+            self.scratch.clear();
+            let kind = codec::encode(event, &mut self.scratch);
+            builder.push(kind.0, v1::VERSION, &self.scratch);
+        }
+        let (entry, chain) = builder.finish();
+        slot.chain = chain;
+        let events = if self.shared.observer.is_some() { turn.events } else { Vec::new() };
+        slot.unsynced = Some(Unsynced { at, commands: turn.commands, events, reply });
+        self.entries.push(entry);
+        self.entry_runs.push(id);
+        self.in_flight += 1;
+    }
+
+    /// Hands the gathered entries to the writer.
+    fn submit(&mut self) {
+        if self.entries.is_empty() {
+            return;
+        }
+        let entries = std::mem::take(&mut self.entries);
+        let runs = std::mem::take(&mut self.entry_runs);
+        let tx = self.tx.clone();
+        self.shared.writer.submit(Batch {
+            entries,
+            // If the shard is gone the engine was dropped: the entries are durable, and nobody waits.
+            done: Box::new(move |result| drop(tx.send(Message::Durable { runs, result }))),
+        });
+    }
+
+    // ---- release --------------------------------------------------------------------------------------------------
+
+    fn durable(&mut self, runs: Vec<RunId>, result: Result<Vec<Receipt>, cpd_journal::Error>) {
+        self.in_flight -= runs.len();
+        let receipts = match result {
+            Ok(receipts) => receipts,
+            Err(error) => return self.fail(&runs, &Error::from(error)),
+        };
+        let mut rows = Vec::with_capacity(runs.len());
+        let lsns = receipts.first().map(|r| r.lsn).zip(receipts.last().map(|r| r.end));
+        for (id, receipt) in runs.into_iter().zip(receipts) {
+            let slot = self.slots.get_mut(&id).expect("a run with an entry under way is there");
+            slot.chain.written(receipt.position);
+            let Unsynced { at, commands, events, reply } = slot.unsynced.take().expect("an entry was under way");
+            rows.push((id, RunRow::of(&slot.run, at, receipt.position)));
+            if let Some(observer) = &self.shared.observer {
+                observer.observe(&slot.run, at, slot.chain.next_seq() - events.len() as u64, &events);
+            }
+            if let Some(reply) = reply {
+                drop(reply.send(Ok(())));
+            }
+            for command in commands {
+                self.perform(id, command);
+            }
+            self.go_on(id);
+        }
+        if let Some((first, end)) = lsns {
+            self.shared.indexer.update(IndexUpdate { first, end, rows });
+        }
+    }
+
+    /// The journal failed: nothing is released, everybody who waits is told, nothing more is taken.
+    fn fail(&mut self, runs: &[RunId], error: &Error) {
+        self.failed = Some(error.clone());
+        for id in runs {
+            let Some(slot) = self.slots.get_mut(id) else { continue };
+            if let Some(reply) = slot.unsynced.take().and_then(|u| u.reply) {
+                drop(reply.send(Err(error.clone())));
+            }
+        }
+        for (_, mut slot) in self.slots.drain() {
+            for waiter in slot.waiters.drain(..) {
+                drop(waiter.send(Err(error.clone())));
+            }
+            for reply in slot.mailbox.drain(..).filter_map(|(_, reply)| reply) {
+                drop(reply.send(Err(error.clone())));
+            }
+            slot.calls.iter().for_each(|(_, _, token)| token.cancel());
+        }
+    }
+
+    fn perform(&mut self, id: RunId, command: Command) {
+        let slot = self.slots.get_mut(&id).expect("a run that has commands is there");
+        match command {
+            Command::Call { act, attempt } | Command::Reconcile { act, attempt } => {
+                let reconcile = matches!(command, Command::Reconcile { .. });
+                if !self.shared.dispatching {
+                    return;
+                }
+                let Some(call) = slot.run.call(act) else { return };
+                let token = CancellationToken::new();
+                let request = dispatch::request(&slot.run, &call, token.clone());
+                let tx = self.tx.clone();
+                match dispatch::perform(&self.shared, request, reconcile, act, attempt) {
+                    dispatch::Performed::Now(input) => {
+                        // The outcome is an input like any other, only sooner.
+                        slot.mailbox.push_back((input, None));
+                    }
+                    dispatch::Performed::Later(future) => {
+                        slot.calls.push((act, attempt, token));
+                        self.shared.tracker.spawn(async move {
+                            let input = future.await;
+                            drop(tx.send(Message::Input { run: id, input, reply: None }));
+                        });
+                    }
+                }
+            }
+            Command::CancelCall { act, attempt, .. } => {
+                slot.calls.retain(|(a, n, token)| {
+                    let this = *a == act && *n == attempt;
+                    if this {
+                        token.cancel();
+                    }
+                    !this
+                });
+            }
+        }
+    }
+
+    /// What a run does after an entry of it is durable.
+    fn go_on(&mut self, id: RunId) {
+        let slot = self.slots.get_mut(&id).expect("it was there a line above");
+        if let Some((input, reply)) = slot.mailbox.pop_front() {
+            self.input(id, input, reply);
+        } else if slot.run.has_more() {
+            self.input(id, Input::Continue, None);
+        } else {
+            self.rest(id);
+        }
+    }
+
+    /// A run has nothing to do now: answer who waits for its end, set its timer, or put it to sleep.
+    fn rest(&mut self, id: RunId) {
+        let Some(slot) = self.slots.get_mut(&id) else { return };
+        if slot.unsynced.is_some() {
+            return;
+        }
+        if let Some((input, reply)) = slot.mailbox.pop_front() {
+            return self.input(id, input, reply);
+        }
+        if !slot.run.is_open() {
+            let end = RunEnd::of(&slot.run);
+            for waiter in slot.waiters.drain(..) {
+                drop(waiter.send(Ok(end.clone())));
+            }
+            if slot.run.abandoned.is_empty() {
+                self.slots.remove(&id);
+            }
+            return;
+        }
+        debug_assert!(!slot.run.wake_sources().is_empty(), "run {id} stalls");
+        let wake = slot.run.next_wake();
+        let busy = slot.run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
+        if wake.is_some() && wake != slot.wake {
+            self.timers.push(Reverse((wake.expect("checked"), id)));
+        }
+        slot.wake = wake;
+        let far = wake.is_none_or(|at| at.since(self.shared.clock.now()) > SLEEP_AFTER);
+        if far && !busy && slot.waiters.is_empty() && !slot.run.has_more() {
+            let last = slot.chain.last();
+            self.slots.remove(&id);
+            self.sleeping.insert(id, Sleeper { last, wake });
+        }
+    }
+
+    // ---- sleep and wake -------------------------------------------------------------------------------------------
+
+    /// The slot of a run, folded from the journal again if it sleeps.
+    fn wake_up(&mut self, id: RunId) -> Result<&mut Slot, Error> {
+        if let Some(sleeper) = self.sleeping.get(&id) {
+            let (run, chain) = load::run(&self.shared, id, sleeper.last)?;
+            let wake = sleeper.wake;
+            self.sleeping.remove(&id);
+            let slot = Slot {
+                run,
+                chain,
+                unsynced: None,
+                mailbox: VecDeque::new(),
+                waiters: Vec::new(),
+                calls: Vec::new(),
+                wake,
+            };
+            self.slots.insert(id, slot);
+        }
+        self.slots.get_mut(&id).ok_or(Error::NoOpenRun { run: id })
+    }
+
+    fn adopt(&mut self, id: RunId, last: Position, wake: Option<Timestamp>, load: bool) {
+        self.sleeping.insert(id, Sleeper { last, wake });
+        if let Some(at) = wake {
+            self.timers.push(Reverse((at, id)));
+        }
+        if !load {
+            return;
+        }
+        let dispatching = self.shared.dispatching;
+        let slot = match self.wake_up(id) {
+            Ok(slot) => slot,
+            Err(error) => {
+                tracing::error!(run = %id, error = %error, "a run cannot be recovered; it stays as it is");
+                self.sleeping.remove(&id);
+                return;
+            }
+        };
+        slot.wake = None;
+        let interrupted: Vec<Input> = slot
+            .run
+            .calls()
+            .filter(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)))
+            .map(|(act, c)| Input::Interrupted { act: act.id, attempt: c.attempt })
+            .collect();
+        if dispatching {
+            slot.mailbox.extend(interrupted.into_iter().map(|input| (input, None)));
+        }
+        // Calls that were given up before the crash have no outcome and never will.
+        slot.run.abandoned.clear();
+        if slot.mailbox.is_empty() && slot.run.has_more() && dispatching {
+            return self.input(id, Input::Continue, None);
+        }
+        self.rest(id);
+    }
+
+    fn wait_for(&mut self, id: RunId, reply: oneshot::Sender<Result<RunEnd, Error>>) {
+        match self.wake_up(id) {
+            Ok(slot) if slot.run.is_open() || slot.unsynced.is_some() => slot.waiters.push(reply),
+            Ok(slot) => drop(reply.send(Ok(RunEnd::of(&slot.run)))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    // ---- timers ---------------------------------------------------------------------------------------------------
+
+    /// How long until the next timer; `None` if there is none.
+    fn nap(&self) -> Option<Duration> {
+        let Reverse((at, _)) = self.timers.peek()?;
+        if !self.shared.dispatching {
+            return None;
+        }
+        Some(at.since(self.shared.clock.now()).min(NAP_MAX))
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.shared.clock.now();
+        while let Some(Reverse((at, id))) = self.timers.peek().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop();
+            let due = match (self.slots.get(&id), self.sleeping.get(&id)) {
+                (Some(slot), _) => slot.run.phase == Phase::Running && slot.wake == Some(at),
+                (None, Some(sleeper)) => sleeper.wake == Some(at),
+                (None, None) => false,
+            };
+            if due {
+                if let Some(slot) = self.slots.get_mut(&id) {
+                    slot.wake = None;
+                }
+                self.input(id, Input::Tick, None);
+            }
+        }
+    }
+
+    fn refusal(&self) -> Option<Error> {
+        self.failed.clone().or_else(|| self.stopping.is_some().then_some(Error::Stopping))
+    }
+}

@@ -1,0 +1,148 @@
+//! Looking at a data directory without owning it: lists, histories, replays.
+//!
+//! A view reads the log front to back once and keeps its own small tables, so it works while another process owns the
+//! directory, and cannot change anything.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use cpd_core::machine::RunId;
+use cpd_journal::record::Kind;
+use cpd_journal::record::v1;
+use cpd_journal::{Lsn, Position, Reader};
+
+use crate::error::Error;
+use crate::history::{History, HistoryEntry, RawRecord, needs};
+use crate::index::{RunRow, project};
+use crate::load;
+use crate::registry::{Registry, is_registry};
+
+/// What a data directory holds.
+pub struct View {
+    reader: Reader,
+    rows: BTreeMap<RunId, RunRow>,
+    registry: Arc<Registry>,
+    registrations: Vec<RawRecord>,
+    next: Lsn,
+}
+
+/// A name that does not mean exactly one run.
+#[derive(Debug, thiserror::Error)]
+pub enum NotOneRun {
+    /// None.
+    #[error("find run {0:?}: there is no run whose id begins so")]
+    None(String),
+    /// Several.
+    #[error("find run {prefix:?}: {count} runs have ids that begin so, such as {first} and {second}; type more of it")]
+    Several {
+        /// What was given.
+        prefix: String,
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: RunId,
+        /// Another.
+        second: RunId,
+    },
+}
+
+impl View {
+    /// Looks at the directory `data`.
+    ///
+    /// # Errors
+    /// If there is no journal, or it cannot be read.
+    pub fn open(data: &Path) -> Result<Self, Error> {
+        let reader = Reader::open(&data.join("journal"))?;
+        let registry = Arc::new(Registry::from_records(&[])?);
+        let mut view = Self { reader, rows: BTreeMap::new(), registry, registrations: Vec::new(), next: Lsn(1) };
+        view.refresh()?;
+        Ok(view)
+    }
+
+    /// Reads what was appended since.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn refresh(&mut self) -> Result<(), Error> {
+        let known = self.registrations.len();
+        for entry in self.reader.scan(self.next)? {
+            let entry = entry?;
+            self.next = entry.end_lsn();
+            if is_registry(&entry) {
+                self.registrations.extend(HistoryEntry::of(&entry).records);
+                continue;
+            }
+            let id = RunId(entry.stream.0);
+            if let Some(row) = project(self.rows.remove(&id), id, &entry)? {
+                self.rows.insert(id, row);
+            }
+        }
+        if self.registrations.len() > known {
+            self.registry = Arc::new(Registry::from_records(&self.registrations)?);
+        }
+        Ok(())
+    }
+
+    /// Every run, newest first.
+    pub fn runs(&self) -> impl Iterator<Item = (RunId, &RunRow)> {
+        self.rows.iter().rev().map(|(id, row)| (*id, row))
+    }
+
+    /// The row of a run.
+    pub fn row(&self, run: RunId) -> Option<&RunRow> {
+        self.rows.get(&run)
+    }
+
+    /// What is registered.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The run whose id begins with `prefix`; `last` is the newest.
+    ///
+    /// # Errors
+    /// If none or several do.
+    pub fn find(&self, prefix: &str) -> Result<RunId, NotOneRun> {
+        if prefix == "last" {
+            return self.rows.keys().next_back().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
+        }
+        let none = || NotOneRun::None(prefix.to_owned());
+        let (low, high) = RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
+        let mut found = self.rows.range(low..=high).map(|(id, _)| *id);
+        match (found.next(), found.next()) {
+            (None, _) => Err(none()),
+            (Some(id), None) => Ok(id),
+            (Some(first), Some(second)) => {
+                let count = 2 + found.count();
+                Err(NotOneRun::Several { prefix: prefix.to_owned(), count, first, second })
+            }
+        }
+    }
+
+    /// The history of a run.
+    ///
+    /// # Errors
+    /// If there is no such run, or it cannot be read.
+    pub fn history(&self, run: RunId) -> Result<History, Error> {
+        let row = self.rows.get(&run).ok_or(Error::NoOpenRun { run })?;
+        let entries = self.reader.history(Position(row.last))?;
+        let entries: Vec<HistoryEntry> = entries.iter().map(HistoryEntry::of).collect();
+        let registrations = self.needed(run, &entries)?;
+        Ok(History { run, entries, registry: self.registry.clone(), registrations })
+    }
+
+    /// The registrations that a run is pinned to.
+    fn needed(&self, run: RunId, entries: &[HistoryEntry]) -> Result<Vec<RawRecord>, Error> {
+        let Some(first) = entries.first() else { return Ok(Vec::new()) };
+        let events = first.events(run)?;
+        let Some(event) = events.first() else { return Ok(Vec::new()) };
+        let plan = load::begin(&self.registry, run, event, first.at)?.plan;
+        let needed = self.registrations.iter().filter(|r| {
+            Kind(r.kind) == Kind::REGISTERED
+                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload)
+                    .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest))
+        });
+        Ok(needed.cloned().collect())
+    }
+}
