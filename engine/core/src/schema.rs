@@ -8,9 +8,11 @@
 //!
 //! Known: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`, `maxProperties`,
 //! `items`, `minItems`, `maxItems`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `minLength`,
-//! `maxLength`, `anyOf`, `oneOf`, `allOf`, and the annotations. Not known, on purpose: `$ref`, `pattern`, `if`,
-//! `not` and the unevaluated family. What stands under `writeOnly: true` is secret: its values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
-//! [`OperationSpec`](crate::OperationSpec). Nothing here panics or recurses deeper than the schema is.
+//! `maxLength`, `anyOf`, `oneOf`, `allOf`, `not`, `$ref` to `#/$defs/…`, and the annotations. Not known, on purpose:
+//! other references, `pattern`, `if` and the unevaluated family. What stands under `writeOnly: true` is secret: its
+//! values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
+//! [`OperationSpec`](crate::catalog::OperationSpec). Nothing here panics, nor recurses deeper than the value and a fixed
+//! number of references.
 
 use std::fmt;
 
@@ -49,7 +51,7 @@ pub fn check(schema: &Value, value: &Value) -> Vec<Violation> {
 /// The same; whatever `unknown` says yes to fits everything.
 pub fn check_with(schema: &Value, value: &Value, unknown: &dyn Fn(&Value) -> bool) -> Vec<Violation> {
     let mut found = Vec::new();
-    Walk { unknown, found: &mut found, hidden: false }.value(schema, value, "");
+    Walk { root: schema, unknown, found: &mut found, hidden: false, depth: 0 }.value(schema, value, "");
     found.truncate(MOST);
     found
 }
@@ -58,10 +60,14 @@ pub fn check_with(schema: &Value, value: &Value, unknown: &dyn Fn(&Value) -> boo
 type Limit = (&'static str, &'static str, fn(f64, f64) -> bool);
 
 struct Walk<'a> {
+    /// The whole schema, for references.
+    root: &'a Value,
     unknown: &'a dyn Fn(&Value) -> bool,
     found: &'a mut Vec<Violation>,
     /// Under a `writeOnly` schema.
     hidden: bool,
+    /// Schemas within schemas, so that references in a circle come to an end.
+    depth: usize,
 }
 
 impl Walk<'_> {
@@ -81,12 +87,17 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, schema: &Value, value: &Value, at: &str) {
-        if self.found.len() >= MOST || (self.unknown)(value) {
+        if self.found.len() >= MOST || self.depth > 2 * DEEPEST || (self.unknown)(value) {
             return;
         }
         let hidden = self.hidden;
         self.hidden |= schema.get("writeOnly") == Some(&Value::Bool(true));
+        self.depth += 1;
+        if let Some(target) = referred(self.root, schema) {
+            self.value(target, value, at);
+        }
         self.keywords(schema, value, at);
+        self.depth -= 1;
         self.hidden = hidden;
     }
 
@@ -194,16 +205,16 @@ impl Walk<'_> {
         for inner in schema.get("allOf").and_then(Value::as_array).unwrap_or_default() {
             self.value(inner, value, at);
         }
+        if let Some(excluded) = schema.get("not")
+            && !self.has_unknown(value)
+            && self.tried(excluded, value, at).is_empty()
+        {
+            let form = form(excluded);
+            self.say(at, format!("found {}, which is excluded: {form}", self.brief(value)));
+        }
         for keyword in ["anyOf", "oneOf"] {
             let Some(inner) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let mut tried: Vec<Vec<Violation>> = inner
-                .iter()
-                .map(|inner| {
-                    let mut found = Vec::new();
-                    Walk { unknown: self.unknown, found: &mut found, hidden: self.hidden }.value(inner, value, at);
-                    found
-                })
-                .collect();
+            let mut tried: Vec<Vec<Violation>> = inner.iter().map(|inner| self.tried(inner, value, at)).collect();
             let fitting = tried.iter().filter(|found| found.is_empty()).count();
             // With parts unknown, several branches of a `oneOf` may fit for now.
             let several = keyword == "oneOf" && fitting > 1 && !self.has_unknown(value);
@@ -215,12 +226,20 @@ impl Walk<'_> {
                 match tried.into_iter().next() {
                     Some(best) if best.iter().any(|v| v.at.len() > at.len()) => self.found.extend(best),
                     _ => {
-                        let forms: Vec<_> = inner.iter().map(form).collect();
+                        let forms: Vec<_> = inner.iter().map(|s| form(referred(self.root, s).unwrap_or(s))).collect();
                         self.say(at, format!("found {}, expected {}", self.brief(value), forms.join(" or ")));
                     }
                 }
             }
         }
+    }
+
+    /// What would be found wrong with a value under one of several schemas.
+    fn tried(&self, schema: &Value, value: &Value, at: &str) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let Self { root, unknown, hidden, depth, .. } = *self;
+        Walk { root, unknown, found: &mut found, hidden, depth }.value(schema, value, at);
+        found
     }
 
     fn has_unknown(&self, value: &Value) -> bool {
@@ -231,6 +250,12 @@ impl Walk<'_> {
                 _ => false,
             }
     }
+}
+
+/// The schema that a `$ref` of the form `#/$defs/name` stands for.
+fn referred<'a>(root: &'a Value, schema: &Value) -> Option<&'a Value> {
+    let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
+    root.get("$defs")?.get(name)
 }
 
 fn is_of_type(value: &Value, name: &str) -> bool {
@@ -255,7 +280,10 @@ fn form(schema: &Value) -> String {
             format!("an object with {}", required.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
         }
         (Some(t), _) => type_names(t),
-        (None, _) => "another form".to_owned(),
+        (None, _) => match schema.get("enum").and_then(Value::as_array) {
+            Some(any) => format!("one of {}", any.iter().map(Value::to_json).collect::<Vec<_>>().join(", ")),
+            None => "another form".to_owned(),
+        },
     }
 }
 
@@ -303,13 +331,13 @@ fn distance(a: &str, b: &str) -> usize {
 /// What is wrong with the schema itself; empty if it is well formed.
 pub fn defects(schema: &Value) -> Vec<Violation> {
     let mut found = Vec::new();
-    schema_defects(schema, "", 0, &mut found);
+    schema_defects(schema, schema, "", 0, &mut found);
     found
 }
 
 const TYPES: [&str; 7] = ["null", "boolean", "integer", "number", "string", "array", "object"];
 
-fn schema_defects(schema: &Value, at: &str, depth: usize, found: &mut Vec<Violation>) {
+fn schema_defects(root: &Value, schema: &Value, at: &str, depth: usize, found: &mut Vec<Violation>) {
     let say = |what: String| Violation { at: at.to_owned(), what, hint: None };
     if depth > DEEPEST {
         return found.push(say(format!("is nested deeper than {DEEPEST}")));
@@ -337,23 +365,24 @@ fn schema_defects(schema: &Value, at: &str, depth: usize, found: &mut Vec<Violat
                 let fits = names.is_some_and(|n| n.len() == v.as_array().map_or(0, <[_]>::len) && n.iter().all(known));
                 (!fits).then_some("an array of names that `properties` has")
             }
-            "properties" => match v.as_object() {
+            "$ref" => referred(root, schema).is_none().then_some("`#/$defs/` and a name that `$defs` of the root has"),
+            "properties" | "$defs" => match v.as_object() {
                 Some(members) => {
                     for (name, inner) in members {
-                        schema_defects(inner, &format!("{below}/{name}"), depth + 1, found);
+                        schema_defects(root, inner, &format!("{below}/{name}"), depth + 1, found);
                     }
                     None
                 }
                 None => Some("an object"),
             },
-            "additionalProperties" | "items" => {
-                schema_defects(v, &below, depth + 1, found);
+            "additionalProperties" | "items" | "not" => {
+                schema_defects(root, v, &below, depth + 1, found);
                 None
             }
             "anyOf" | "oneOf" | "allOf" => match v.as_array() {
                 Some(inner) if !inner.is_empty() => {
                     for (i, inner) in inner.iter().enumerate() {
-                        schema_defects(inner, &format!("{below}/{i}"), depth + 1, found);
+                        schema_defects(root, inner, &format!("{below}/{i}"), depth + 1, found);
                     }
                     None
                 }

@@ -109,7 +109,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
             prop::collection::vec((prop::sample::select(words.to_vec()), inner), 0..5)
-                .prop_map(|m| Value::from(m.into_iter().map(|(k, v)| (k.into(), v)).collect::<cpd_core::value::Map>())),
+                .prop_map(|m| Value::from(m.into_iter().map(|(k, v)| (k.into(), v)).collect::<crate::value::Map>())),
         ]
     })
 }
@@ -120,4 +120,32 @@ proptest! {
         let _ = defects(&schema);
         prop_assert!(check(&schema, &value).len() <= MOST);
     }
+}
+
+#[test]
+fn references_lead_to_definitions_and_circles_end() {
+    let schema = json!({
+        "type": "object", "additionalProperties": false,
+        "properties": {"file": {"$ref": "#/$defs/file"}, "tree": {"$ref": "#/$defs/tree"}},
+        "$defs": {
+            "file": {"type": "object", "required": ["path"], "properties": {"path": {"type": "string"}}},
+            "tree": {"anyOf": [{"$ref": "#/$defs/tree"}, {"type": "string"}]},
+        },
+    });
+    assert_eq!(defects(&schema), []);
+    assert_eq!(said(&schema, &json!({"file": {"path": 1}})), ["/file/path: found 1, expected a string"]);
+    assert_eq!(said(&schema, &json!({"file": {}})), [r#"/file: member "path" is missing"#]);
+    let _ = check(&schema, &json!({"tree": 1}));
+    assert_eq!(defects(&json!({"$ref": "#/$defs/no"})).len(), 1);
+}
+
+#[test]
+fn what_is_excluded_is_said() {
+    let schema =
+        json!({"type": "object", "not": {"required": ["bins", "edges"]}, "properties": {"bins": {}, "edges": {}}});
+    assert_eq!(said(&schema, &json!({"bins": 1})), Vec::<String>::new());
+    assert_eq!(
+        said(&schema, &json!({"bins": 1, "edges": 2})),
+        ["the value: found an object of 2, which is excluded: an object with bins, edges"]
+    );
 }
