@@ -108,9 +108,10 @@ impl Node {
                         (k, Some(v)) => (key_of(k)?, Node::of(v, var)?),
                     })
                 };
-                match &members.iter().map(member).collect::<Option<Vec<_>>>()?[..] {
-                    [] => Node::Const(Value::object()),
-                    _ => Node::Obj(members.iter().map(member).collect::<Option<_>>()?),
+                if members.is_empty() {
+                    Node::Const(Value::object())
+                } else {
+                    Node::Obj(members.iter().map(member).collect::<Option<_>>()?)
                 }
             }
             Term::Neg(t) => Node::Neg(boxed(t)?),
