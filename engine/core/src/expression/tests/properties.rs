@@ -65,7 +65,7 @@ fn fast_program() -> impl Strategy<Value = String> {
             inner.clone().prop_map(|t| format!("({t} | not)")),
             inner.clone().prop_map(|t| format!("({t}).a")),
             inner.clone().prop_map(|t| format!("\"<\\({t})>\"")),
-            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, ({b})]")),
+            (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[({a}), ({b})]")),
             (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("{{a: ({a}), \"b c\": ({b}), $item, c}}")),
             (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("if {a} then {b} else {c} end")),
             (inner.clone(), inner).prop_map(|(a, b)| format!("if {a} then {b} end")),
