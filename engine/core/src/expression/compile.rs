@@ -18,6 +18,7 @@ use jaq_core::path::{Part, Path};
 use super::error::CompileError;
 use super::library::{Signature, library};
 use super::natives::Kind;
+use super::print::head;
 
 /// The longest source. Data belongs beside an expression, not into it.
 const SOURCE_BYTES: usize = 16 << 10;
@@ -134,7 +135,7 @@ fn parse_error<'s>(source: &'s str, errors: &[parse::TError<'_, &'s str>]) -> Co
         return CompileError::new("text that is no expression", 0..source.len(), "see the manual of jq 1.8");
     };
     let at = Token::opt_as_str(*found, source);
-    let shown = &at[..at.floor_char_boundary(20)];
+    let shown = head(at, 20);
     let ellipsis = if shown.len() < at.len() { "…" } else { "" };
     let found = if at.is_empty() { "the end of the expression".to_owned() } else { format!("`{shown}{ellipsis}`") };
     let hint = match (expected, at) {
@@ -273,7 +274,7 @@ fn unlist<'s>(t: Term<&'s str>, items: &mut Vec<Term<&'s str>>) {
 }
 
 /// Puts a list together as a balanced tree: the parser's own tree is as deep as the list is long.
-fn list<'s>(mut items: Vec<Term<&'s str>>) -> Term<&'s str> {
+fn list(mut items: Vec<Term<&str>>) -> Term<&str> {
     match items.len() {
         0 => Term::Id,
         1 => items.remove(0),
@@ -286,8 +287,9 @@ fn list<'s>(mut items: Vec<Term<&'s str>>) -> Term<&'s str> {
 
 /// Lets every `,` and every definition of a program tick, and names the checked variants of `limit` and `skip`.
 fn meter(t: Term<&str>) -> Term<&str> {
-    fn each(t: Box<Term<&str>>) -> Box<Term<&str>> {
-        Box::new(meter(*t))
+    fn each(mut t: Box<Term<&str>>) -> Box<Term<&str>> {
+        *t = meter(std::mem::take(&mut *t));
+        t
     }
     match t {
         Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Break(_) | Term::Var(_) => t,
