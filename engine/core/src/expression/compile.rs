@@ -238,6 +238,27 @@ fn single(key: &Term<&str>) -> bool {
     }
 }
 
+/// No program can name this variable.
+const OPERAND: &str = "$ ";
+
+/// An operator: in jq the right operand is the outer loop, and the first to fail; in jaq the left one.
+fn operate<'s>(l: Box<Term<&'s str>>, op: BinaryOp<&'s str>, r: Box<Term<&'s str>>) -> Term<&'s str> {
+    if plain(&l) || plain(&r) {
+        return Term::BinOp(l, op, r);
+    }
+    let operated = Term::BinOp(l, op, Box::new(Term::Var(OPERAND)));
+    Term::BinOp(r, BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), Box::new(operated))
+}
+
+/// Whether a term has one output and cannot fail, so that it does not matter when it is evaluated.
+fn plain(t: &Term<&str>) -> bool {
+    match t {
+        Term::Id | Term::Num(_) | Term::Var(_) | Term::Arr(None) => true,
+        Term::Str(None, parts) => !parts.iter().any(|p| matches!(p, StrPart::Term(_))),
+        _ => false,
+    }
+}
+
 /// The filter of the prelude by which an update at this path is made, unless the interpreter does it by itself.
 pub(super) fn updater(op: &BinaryOp<&str>, path: &Term<&str>) -> Option<&'static str> {
     match op {
@@ -249,8 +270,6 @@ pub(super) fn updater(op: &BinaryOp<&str>, path: &Term<&str>) -> Option<&'static
 
 /// Rewrites an update: `l op= r` is `r as $x | l |= . op $x`, and `l |= r` is `_modify(l; r)`.
 fn update<'s>(l: Box<Term<&'s str>>, op: BinaryOp<&'s str>, r: Box<Term<&'s str>>) -> Term<&'s str> {
-    // No program can name this variable.
-    const OPERAND: &str = "$ ";
     let Some(name) = updater(&op, &l) else { return Term::BinOp(l, op, r) };
     let with = match op {
         BinaryOp::UpdateMath(op) => BinaryOp::Math(op),
@@ -311,6 +330,7 @@ fn meter(t: Term<&str>) -> Term<&str> {
         Term::BinOp(l, BinaryOp::Pipe(Some(p)), r) => {
             Term::BinOp(each(l), BinaryOp::Pipe(Some(meter_pattern(p))), each(r))
         }
+        Term::BinOp(l, op @ (BinaryOp::Math(_) | BinaryOp::Cmp(_)), r) => operate(each(l), op, each(r)),
         Term::BinOp(l, op, r) => update(each(l), op, each(r)),
         Term::Label(name, t) => Term::Label(name, each(t)),
         Term::Fold(name, from, p, args) => {

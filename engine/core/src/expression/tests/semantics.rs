@@ -248,3 +248,12 @@ fn updates_at_several_paths_delete_last() {
     check(".a[(.n, .m)] = 1", r#"{"n":"x","m":"y"}"#, &[r#"{"n":"x","m":"y","a":{"x":1,"y":1}}"#]);
     check("(.a, .b) += (1, 2)", r#"{"a":0}"#, &[r#"{"a":1,"b":1}"#, r#"{"a":2,"b":2}"#]);
 }
+
+#[test]
+fn the_right_operand_is_the_outer_loop_and_fails_first() {
+    check_error("error(\"left\") + error(\"right\")", "null", "right");
+    check_error("[.a] + .b.c == \"x\" - 1", r#"{"b":1}"#, "string (\"x\") and number (1) cannot be subtracted");
+    check("(1, 2) + (10, 20)", "null", &["11", "12", "21", "22"]);
+    check("[.[] < .[]], [.[] * 2 - .[]]", "[1,2]", &["[false,false,true,false]", "[1,3,0,2]"]);
+    check("((1, 2) + (10, 20)) * (1, 100)", "null", &["11", "12", "21", "22", "1100", "1200", "2100", "2200"]);
+}
