@@ -11,7 +11,7 @@ use super::{Reader, Within, escaped};
 use crate::definition::check;
 use crate::definition::diagnostic::Span;
 use crate::definition::names;
-use crate::definition::plan::{self, Action, NodeId, Then};
+use crate::definition::plan::{Action, NodeId, Then};
 use crate::definition::yaml::{Member, Yaml};
 
 /// A `then` that names a task.
