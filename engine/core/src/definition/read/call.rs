@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
             let at = violation.at.replace('/', ".");
             let d = Diagnostic::error("invalid-argument", format!("`with{at}` of `{}`: {}", spec.name, violation.what));
             let mut d = d.at(span);
-            d.label = violation.hint;
+            d.label = violation.hint.or_else(|| with.is_none().then(|| "there is no `with`".to_owned()));
             self.say(d);
         }
     }

@@ -56,6 +56,7 @@ impl<'a> Reader<'a> {
             let tasks = self.tasks(yaml, "`do`", &within, ListKind::Sequence);
             self.node(id).action = Action::Do(tasks);
         }
+        self.elsewhere();
         self.unused(root);
         let head = head?;
         Some(self.finish(head))

@@ -48,6 +48,8 @@ pub struct Reader<'a> {
     found: Vec<Diagnostic>,
     /// Jumps out of the tasks of the list that is being read.
     jumps: Vec<Jump<'a>>,
+    /// Diagnostics about jumps to nowhere, with the name that they wanted.
+    lost: Vec<(usize, &'a str)>,
 }
 
 /// Where tasks stand: their parent, its reference with the keyword of the list, and the variables bound there.
@@ -61,7 +63,8 @@ pub struct Within {
 /// Reads a workflow: the plan, if nothing stood in the way, and all there is to say.
 pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Plan>, Vec<Diagnostic>) {
     let components = Components::default();
-    let mut reader = Reader { source, env, components, nodes: vec![], pins: vec![], found: vec![], jumps: vec![] };
+    let mut reader =
+        Reader { source, env, components, nodes: vec![], pins: vec![], found: vec![], jumps: vec![], lost: vec![] };
     let plan = reader.document(root);
     (plan, reader.found)
 }
@@ -86,8 +89,7 @@ impl<'a> Reader<'a> {
 
     /// Refuses a construct that the language has and this version has not.
     fn not_yet(&mut self, span: Span, construct: &str, instead: &str) {
-        let d =
-            self.error("not-yet-supported", span, format!("{construct} is part of the language, but not built yet"));
+        let d = self.error("not-yet-supported", span, format!("{construct} is not supported yet"));
         d.hint = Some(instead.to_owned()).filter(|i| !i.is_empty());
     }
 

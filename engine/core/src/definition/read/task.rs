@@ -11,7 +11,7 @@ use super::{Reader, Within, escaped};
 use crate::definition::check;
 use crate::definition::diagnostic::Span;
 use crate::definition::names;
-use crate::definition::plan::{self, Action, NodeId, Then};
+use crate::definition::plan::{Action, NodeId, Then};
 use crate::definition::yaml::{Member, Yaml};
 
 /// A `then` that names a task.
@@ -297,12 +297,19 @@ impl<'a> Reader<'a> {
                     let message = format!("`then` goes to `{}`, which is no task of this list", jump.target);
                     let directives = DIRECTIVES.iter().map(|(word, _)| *word);
                     let known = list.iter().map(|(m, _)| &*m.key).chain(directives);
-                    let elsewhere = self.nodes.iter().any(|n| *n.name == *jump.target && n.id != plan::Plan::ROOT);
+                    self.lost.push((self.found.len(), jump.target));
                     self.unknown_name("unknown-target", jump.span, message, jump.target, known);
-                    if elsewhere && let Some(d) = self.found.last_mut() {
-                        d.notes.push("a task of that name stands in another list; `then` stays in its own".into());
-                    }
                 }
+            }
+        }
+    }
+
+    /// Says about jumps to nowhere that a task of that name stands elsewhere. Only known when all tasks are read.
+    pub fn elsewhere(&mut self) {
+        for (index, name) in std::mem::take(&mut self.lost) {
+            let exists = self.nodes.iter().skip(1).any(|n| *n.name == *name);
+            if let Some(d) = self.found.get_mut(index).filter(|_| exists) {
+                d.notes.push("a task of that name stands in another list; `then` stays in its own".into());
             }
         }
     }
