@@ -73,7 +73,7 @@ fn journal(writers: usize) -> (f64, Vec<Duration>) {
     let submit = |index: usize, chains: &mut Vec<Chain>| {
         let mut builder = EntryBuilder::new(&chains[index], 0);
         builder.push(1, 1, &payload);
-        let (entry, chain) = builder.finish();
+        let (entry, chain) = builder.finish().expect("an entry");
         chains[index] = chain;
         let (done, sent) = (done.clone(), Instant::now());
         writer.submit(Batch { entries: vec![entry], done: Box::new(move |r| {
@@ -90,7 +90,7 @@ fn journal(writers: usize) -> (f64, Vec<Duration>) {
         submit(index, &mut chains);
     }
     let rate = count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
-    writer.stop();
+    writer.close().expect("a close");
     times.sort();
     (rate, times)
 }

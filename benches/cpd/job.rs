@@ -120,5 +120,5 @@ async fn drive(engine: &Engine, in_flight: usize, runs: u64) -> Vec<Duration> {
 
 /// Bytes of frames in the journal, without what is filled in ahead.
 fn journal_bytes(data: &Path) -> f64 {
-    cpd_journal::verify::verify(&data.join("journal")).map_or(f64::NAN, |r| r.bytes as f64)
+    cpd_journal::verify(data.join("journal")).map_or(f64::NAN, |r| r.bytes as f64)
 }

@@ -168,7 +168,9 @@ pub(crate) fn why(global: &Global, args: &WhyArgs) -> anyhow::Result<Exit> {
         Phase::Running | Phase::Paused => sources.iter().map(sentence).collect::<Vec<_>>().join("; "),
     };
     style::line(&line)?;
-    if run.is_open() && cpd_journal::DirLock::owner(&global.data).is_none() {
+    let version = env!("CARGO_PKG_VERSION");
+    // If the lock can be had, nobody drives the directory; it is given back at once.
+    if run.is_open() && cpd_journal::DirLock::acquire(&global.data, version, "looking").is_ok() {
         style::say(&format!("No process drives this data directory now: `cpd resume {id}` does."));
     }
     Ok(Exit::Done)

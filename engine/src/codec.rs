@@ -16,6 +16,9 @@ use cpd_journal::codec;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1::{self, Json};
 
+/// The longest payload that is decoded: no entry is longer.
+pub(crate) const PAYLOAD_MAX: u64 = cpd_journal::BATCH_BYTES_MAX;
+
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -360,7 +363,7 @@ pub fn kind_of(event: &Event) -> Kind {
 // ---- writing --------------------------------------------------------------------------------------------------------
 
 fn put(out: &mut Vec<u8>, record: &impl serde::Serialize) {
-    codec::encode(record, out);
+    codec::encode(record, out).expect("a record of ours has a form that the format holds");
 }
 
 fn json(value: &Value) -> Json<'static> {
@@ -416,7 +419,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn get<T: serde::Deserialize<'a>>(&self) -> Result<T, DecodeError> {
-        codec::decode(self.payload).map_err(|e| self.malformed(e.to_string()))
+        codec::decode(self.payload, PAYLOAD_MAX).map_err(|e| self.malformed(e.to_string()))
     }
 
     fn act(&self) -> Result<ActId, DecodeError> {

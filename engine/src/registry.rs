@@ -18,7 +18,7 @@ use cpd_core::definition::{self, Compiled, Diagnostic, Environment};
 use cpd_core::policy::{Policy, PolicyDocument};
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1::{self, Json};
-use cpd_journal::{Batch, Chain, EntryBuilder, Position, Reader, StoredEntry, StreamId};
+use cpd_journal::{Batch, Chain, EntryBuilder, Lsn, Position, Reader, StoredEntry, StreamId};
 use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 
@@ -31,7 +31,7 @@ pub(crate) const STREAM: StreamId = StreamId(*b"\0\0\0\0\0\0\0registry\0");
 
 /// Whether an entry is about the registry.
 pub(crate) fn is_registry(entry: &StoredEntry) -> bool {
-    entry.stream == STREAM
+    entry.stream() == STREAM
 }
 
 /// What a registration made.
@@ -130,7 +130,7 @@ impl Registry {
                 }
             }
             if let Some(entry) = entries.last() {
-                chain = Chain::after(entry, last);
+                chain = entry.chain();
             }
         }
         Ok(Self { operations, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
@@ -305,18 +305,17 @@ impl Registry {
             return Ok(registration);
         }
         let mut payload = Vec::new();
-        cpd_journal::codec::encode(&prepared.record(actor), &mut payload);
+        cpd_journal::codec::encode(&prepared.record(actor), &mut payload).expect("a record of ours has a form that the format holds");
         let mut builder = EntryBuilder::new(&chain, shared.clock.now().as_micros());
         builder.push(Kind::REGISTERED.0, v1::VERSION, &payload);
-        let (entry, next) = builder.finish();
+        let (entry, next) = builder.finish()?;
         let (done, written) = tokio::sync::oneshot::channel();
         let done = Box::new(move |result| drop(done.send(result)));
         shared.writer.submit(Batch { entries: vec![entry], done });
         let receipts = written.await.map_err(|_| Error::Stopped)??;
         *chain = next;
         if let Some(receipt) = receipts.first() {
-            chain.written(receipt.position);
-            shared.indexer.registered(receipt.position, receipt.lsn, receipt.end);
+            shared.indexer.registered(receipt.position, receipt.lsn, Lsn(receipt.lsn.0 + 1));
         }
         self.inner.write().add(prepared);
         Ok(registration)
@@ -483,7 +482,7 @@ impl Inner {
             let newest = Kind::ALL.last().map_or(0, |k| k.0);
             return Err(bad(DecodeError::TooNew { kind, version, newest, known: v1::VERSION }));
         }
-        let r: v1::Registered<'_> = cpd_journal::codec::decode(payload).map_err(|e| malformed(e.to_string()))?;
+        let r: v1::Registered<'_> = cpd_journal::codec::decode(payload, crate::codec::PAYLOAD_MAX).map_err(|e| malformed(e.to_string()))?;
         let (name, version, source): (Arc<str>, Arc<str>, Arc<str>) =
             (Arc::from(&*r.name), Arc::from(&*r.version), Arc::from(&*r.source));
         let (digest, file) = (Digest(r.digest), Arc::from(&*r.file));

@@ -69,12 +69,12 @@ impl View {
         let known = self.registrations.len();
         for entry in self.reader.scan(self.next)? {
             let entry = entry?;
-            self.next = entry.end_lsn();
+            self.next = entry.next_lsn();
             if is_registry(&entry) {
                 self.registrations.extend(HistoryEntry::of(&entry).records);
                 continue;
             }
-            let id = RunId(entry.stream.0);
+            let id = RunId(entry.stream().0);
             if let Some(row) = project(self.rows.remove(&id), id, &entry)? {
                 self.rows.insert(id, row);
             }
@@ -149,7 +149,7 @@ impl View {
         let plan = load::begin(&self.registry, run, event, first.at)?.plan;
         let needed = self.registrations.iter().filter(|r| {
             Kind(r.kind) == Kind::REGISTERED
-                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload)
+                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
                     .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest))
         });
         Ok(needed.cloned().collect())
