@@ -152,6 +152,9 @@ impl History {
                         .map_err(|misfit| Error::Unfoldable { run: self.run, detail: misfit.to_string() })?,
                 }
                 commands.clear();
+                if let Some(run) = &mut run {
+                    run.departed.clear();
+                }
                 let (seq, lsn) = (entry.seq + offset, entry.lsn + offset);
                 let Subject { task, task_name, keyword, operation, iteration } = subject.unwrap_or_default();
                 let at = entry.at;
@@ -178,6 +181,9 @@ impl History {
                 }
             }
             commands.clear();
+            if let Some(run) = &mut run {
+                run.departed.clear();
+            }
         }
         run.ok_or(Error::NoOpenRun { run: self.run })
     }
@@ -293,8 +299,12 @@ impl Subject {
         let (node, iteration) = match run.act(act) {
             Some(act) => (run.node_of(act), Some(act.iteration.clone()).filter(|i| !i.is_empty())),
             None => {
-                let given_up = run.abandoned.iter().find(|a| a.act == act)?;
-                (run.plan.node(given_up.node), None)
+                let ended = run.departed.iter().rev().find(|d| d.act == act);
+                let given_up = || run.abandoned.iter().find(|a| a.act == act);
+                match ended {
+                    Some(d) => (run.plan.node(d.node), Some(d.iteration.clone()).filter(|i| !i.is_empty())),
+                    None => (run.plan.node(given_up()?.node), None),
+                }
             }
         };
         if node.id == Plan::ROOT {

@@ -82,6 +82,7 @@ pub fn replay(history: &History, until: Option<u64>, mut step: impl FnMut(&Step<
                 empty.insert(load::begin(&history.registry, history.run, first, entry.at)?)
             }
         };
+        run.departed.clear();
         match run.verify_part(&recorded[skip..], skip > 0, whole, &env, &mut commands) {
             Ok(()) => {}
             Err(found) => {

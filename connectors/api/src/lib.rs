@@ -14,7 +14,6 @@ pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod guard;
-pub mod schema;
 pub mod secret;
 
 use std::fmt;
@@ -27,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 pub use cpd_core::catalog::{Class, OperationSpec};
 pub use cpd_core::problem::{Problem, Standard};
+pub use cpd_core::schema;
 pub use cpd_core::time::Timestamp;
 pub use cpd_core::value::Map;
 pub use cpd_core::{Value, json};

@@ -5,6 +5,8 @@
 //! - [`catalog`]: what an operation of a connector promises (class, schema, version).
 //! - [`expression`]: jq, compiled once and evaluated without IO.
 //! - [`problem`]: RFC 7807 errors as the workflow language uses them.
+//! - [`schema`]: the part of JSON Schema that operations describe their inputs with, and the check.
+//! - [`definition`]: workflow documents, from text to a checked plan.
 //!
 //! Everything in this crate is a function of its arguments. `now` is an argument.
 
@@ -14,6 +16,7 @@ pub mod expression;
 pub mod machine;
 pub mod policy;
 pub mod problem;
+pub mod schema;
 pub mod time;
 pub mod value;
 

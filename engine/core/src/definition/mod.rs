@@ -1,38 +1,63 @@
 //! Workflow definitions: from text to a checked, typed [`plan::Plan`].
+//!
+//! 1. [`yaml`] reads YAML 1.2 (JSON is YAML) into a tree in which every node knows its place.
+//! 2. `read` walks the tree by hand, a file per family of constructs, and makes the nodes of the plan. It knows every
+//!    construct of the language: those that are not built yet are refused as `not-yet-supported`, never skipped.
+//! 3. `check` holds names against each other: targets of `then`, tasks that cannot be reached.
+//! 4. `resolve` looks operations, policies and agents up in an [`Environment`] and pins what it found; the digest of the
+//!    plan covers the source and the pins.
+//!
+//! All errors are found in one go, each a [`Diagnostic`] with its place, in the order of the source.
+//!
+//! Never: IO, a panic on any text, a name left for run time to look up.
 
+pub mod diagnostic;
 pub mod duration;
+pub mod names;
 pub mod plan;
-// STUB-BEGIN
-#[allow(missing_docs)]
-pub mod diagnostic {
-    #[derive(Debug, Clone)]
-    pub struct Diagnostic { pub message: String }
-    impl Diagnostic { pub fn error(_c: &str, message: String) -> Self { Self { message } } }
-}
-pub use diagnostic::Diagnostic;
-#[allow(missing_docs)]
+pub mod yaml;
+
+use std::sync::Arc;
+
+pub use self::diagnostic::{Diagnostic, Severity};
+use self::plan::{Pin, Plan};
+use self::yaml::Yaml;
+use crate::Value;
+use crate::catalog::OperationSpec;
+use crate::policy::Policy;
+
+/// What the names in a definition can refer to.
 pub trait Environment {
-    fn operation(&self, name: &str, version: Option<&str>) -> Option<crate::catalog::OperationSpec>;
-    fn operation_names(&self) -> Vec<std::sync::Arc<str>>;
-    fn policy(&self, name: &str, version: Option<&str>) -> Option<std::sync::Arc<crate::policy::Policy>>;
-    fn policy_names(&self) -> Vec<std::sync::Arc<str>>;
-    fn agent(&self, name: &str, version: Option<&str>) -> Option<plan::Pin>;
-    fn agent_names(&self) -> Vec<std::sync::Arc<str>>;
+    /// The operation of that name; the newest if no version is given.
+    fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec>;
+    /// The names of all operations.
+    fn operation_names(&self) -> Vec<Arc<str>>;
+    /// The policy of that name; the newest if no version is given.
+    fn policy(&self, name: &str, version: Option<&str>) -> Option<Arc<Policy>>;
+    /// The names of all policies.
+    fn policy_names(&self) -> Vec<Arc<str>>;
+    /// The agent of that name; the newest if no version is given.
+    fn agent(&self, name: &str, version: Option<&str>) -> Option<Pin>;
+    /// The names of all agents.
+    fn agent_names(&self) -> Vec<Arc<str>>;
 }
-#[allow(missing_docs)]
-pub struct Compiled { pub plan: plan::Plan, pub warnings: Vec<Diagnostic> }
-#[allow(missing_docs)]
-pub enum DocumentKind { Workflow, Policy, Agent }
-#[allow(missing_docs)]
-pub fn kind_of(_s: &str, _f: &str) -> Result<DocumentKind, Vec<Diagnostic>> { Ok(DocumentKind::Workflow) }
-#[allow(missing_docs)]
-pub fn read_value(s: &str, _f: &str) -> Result<crate::Value, Vec<Diagnostic>> { crate::Value::from_json(s.as_bytes()).map_err(|e| vec![Diagnostic { message: e.to_string() }]) }
-#[allow(missing_docs)]
-pub fn alias_of(_s: &str) -> Option<std::sync::Arc<str>> { None }
-#[allow(missing_docs)]
-pub fn compile(source: &str, _file: &str, env: &dyn Environment) -> Result<Compiled, Vec<Diagnostic>> {
+
+/// A definition that can run.
+#[derive(Debug)]
+pub struct Compiled {
+    /// What the machine runs.
+    pub plan: Plan,
+    /// What a careful author would look at, in the order of the source.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Compiles a workflow definition. `file_name` is for messages.
+///
+/// # Errors
+/// Everything that is wrong with it, in the order of the source.
+pub fn compile(source: &str, file_name: &str, env: &dyn Environment) -> Result<Compiled, Vec<Diagnostic>> {
     use plan::*; use std::sync::Arc; use crate::Value; use crate::expression::Template;
-    let doc = read_value(source, "")?;
+    let doc = read_value(source, file_name)?;
     let ops: Vec<String> = doc.get("ops").unwrap().to().unwrap();
     let mk = |id: u32, name: &str, parent, index, action| Node { id: NodeId(id), name: Arc::from(name), pointer: Arc::from(if id == 0 { String::new() } else { format!("/do/{index}/{name}") }), parent, index, line: 1, definition: Value::Null, locals: Arc::from([]), condition: None, input_from: None, output_as: None, export_as: None, timeout: None, then: Then::Continue, key: None, on_unknown: OnUnknown::Ask, action };
     let mut nodes = vec![mk(0, "w", None, 0, Action::Do((1..=ops.len() as u32).map(NodeId).collect()))];
@@ -42,4 +67,75 @@ pub fn compile(source: &str, _file: &str, env: &dyn Environment) -> Result<Compi
     }
     Ok(Compiled { warnings: vec![], plan: Plan { namespace: Arc::from("bench"), name: Arc::from("job"), version: Arc::from("1.0.0"), title: None, summary: None, alias: None, digest: Digest([7; 32]), source: Arc::from(source), document: doc, nodes, pins: vec![], start_key: None, default_input: Value::object() } })
 }
-// STUB-END
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DocumentKind {
+    /// A workflow.
+    Workflow,
+    /// A policy.
+    Policy,
+    /// An agent.
+    Agent,
+}
+
+/// Tells by its members what a document is.
+///
+/// # Errors
+/// If it is not YAML, or none of the three.
+pub fn kind_of(source: &str, file_name: &str) -> Result<DocumentKind, Vec<Diagnostic>> {
+    let file = Arc::from(file_name);
+    let root = yaml::parse(source).map_err(|found| placed(found, &file, source, None))?;
+    let has = |key: &str| root.get(key).is_some();
+    let header = root.get("cpd").and_then(Yaml::text).unwrap_or("");
+    if has("document") || has("do") {
+        Ok(DocumentKind::Workflow)
+    } else if header.starts_with("policy/") || has("threshold") || has("rego") {
+        Ok(DocumentKind::Policy)
+    } else if header.starts_with("agent/") || (has("name") && has("provider")) {
+        Ok(DocumentKind::Agent)
+    } else {
+        let d = Diagnostic::error("unknown-document", "found neither a workflow, nor a policy, nor an agent").at(root.mark);
+        let hint = "a workflow has `document` and `do`, a policy begins with `cpd: policy/v1`, an agent has `name` and `provider`";
+        Err(placed(vec![d.hint(hint)], &file, source, Some(&root)))
+    }
+}
+
+/// Reads any document as a value, with the errors that YAML can have.
+///
+/// # Errors
+/// If it is not YAML.
+pub fn read_value(source: &str, file_name: &str) -> Result<Value, Vec<Diagnostic>> {
+    let file = Arc::from(file_name);
+    yaml::parse(source).map(|root| root.value).map_err(|found| placed(found, &file, source, None))
+}
+
+/// `document.metadata.cpd.id` of a workflow: another name for people to type.
+pub fn alias_of(source: &str) -> Option<Arc<str>> {
+    let root = yaml::parse(source).ok()?;
+    root.get("document")?.get("metadata")?.get("cpd")?.get("id")?.text().map(Arc::from)
+}
+
+/// Where a JSON pointer of a document stands in its source; the nearest thing around it, if it is not there.
+pub fn locate(source: &str, pointer: &str) -> Option<diagnostic::Span> {
+    let root = yaml::parse(source).ok()?;
+    let (node, key) = root.at_pointer(pointer);
+    Some(key.unwrap_or(node.mark))
+}
+
+/// Gives diagnostics their file, line and pointer, and puts them in the order of the source.
+fn placed(found: Vec<Diagnostic>, file: &Arc<str>, source: &str, root: Option<&Yaml>) -> Vec<Diagnostic> {
+    let mut found: Vec<Diagnostic> = found
+        .into_iter()
+        .map(|mut d| {
+            if let (Some(root), Some(span)) = (root, d.span) {
+                d.pointer = root.pointer_at(span.start);
+            }
+            d.within(file, source)
+        })
+        .collect();
+    found.sort_by(|a, b| (a.span, &a.code, &a.message).cmp(&(b.span, &b.code, &b.message)));
+    // A shared component is read once per use.
+    found.dedup_by(|a, b| a.span == b.span && a.code == b.code && a.message == b.message);
+    found
+}
