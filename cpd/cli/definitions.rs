@@ -119,29 +119,28 @@ fn print_registration(file: &Path, registration: &Registration, json: bool, word
         let object = json!({
             "file": file.display().to_string(), "ok": true, "kind": what, "name": **name, "version": **version,
             "digest": digest.to_string(), "unchanged": unchanged,
-            "warnings": warnings.iter().map(Diagnostic::to_value).collect::<Vec<Value>>(),
+            "warnings": warnings.iter().map(|w| Value::from_serialize(w).unwrap_or_default()).collect::<Vec<Value>>(),
         });
         return style::line(&object.to_json());
     }
-    let source = std::fs::read_to_string(file).unwrap_or_default();
     for warning in warnings {
-        style::say(&warning.render(&source, &file.display().to_string(), style::coloured_stderr()));
+        style::say(&style::diagnostic(warning));
     }
     let note = if *unchanged && word == "registered" { style::dim(" (unchanged)") } else { String::new() };
     style::line(&format!("{} {word} {what} {} {version}{note}", style::good("✓"), style::name(name)))
 }
 
 /// Prints what is wrong with a definition, with pictures of its lines; as JSON one object a line.
-pub(crate) fn print_diagnostics(file: &str, source: &str, diagnostics: &[Diagnostic], json: bool) {
+pub(crate) fn print_diagnostics(file: &str, diagnostics: &[Diagnostic], json: bool) {
     for diagnostic in diagnostics {
         if json {
-            let mut object = diagnostic.to_value();
+            let mut object = Value::from_serialize(diagnostic).unwrap_or_default();
             if let Value::Obj(map) = &mut object {
                 std::sync::Arc::make_mut(map).insert("file".into(), Value::str(file));
             }
             drop(style::line(&object.to_json()));
         } else {
-            style::say(&diagnostic.render(source, file, style::coloured_stderr()));
+            style::say(&style::diagnostic(diagnostic));
         }
     }
 }
@@ -167,7 +166,7 @@ pub(crate) fn registry(global: &Global) -> anyhow::Result<Exit> {
     for (kind, name, version, detail) in rows {
         if global.json {
             let key = if kind == "operation" { "class" } else { "digest" };
-            let object = json!({ "kind": kind, "name": *name, "version": *version, key: *detail });
+            let object = json!({ "kind": kind, "name": name, "version": version, key: detail });
             style::line(&object.to_json())?;
         } else {
             let detail = style::dim(detail.get(..12).unwrap_or(&detail));

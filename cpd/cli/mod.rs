@@ -180,11 +180,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 /// Prints an error for people on stderr: what, why, and what to do; definitions with a picture of the line.
 fn report(error: &anyhow::Error, json: bool) {
     let invalid = error.chain().find_map(|e| match e.downcast_ref::<Error>() {
-        Some(Error::Invalid { file, source_text, diagnostics }) => Some((file, source_text, diagnostics)),
+        Some(Error::Invalid { file, diagnostics, .. }) => Some((file, diagnostics)),
         _ => None,
     });
-    if let Some((file, source, diagnostics)) = invalid {
-        definitions::print_diagnostics(file, source, diagnostics, json);
+    if let Some((file, diagnostics)) = invalid {
+        definitions::print_diagnostics(file, diagnostics, json);
         return;
     }
     let mut lines = format!("{} {error}", style::error("error:"));

@@ -145,3 +145,21 @@ pub(crate) fn date(at: Timestamp) -> String {
 pub(crate) fn count(n: u64, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
+
+/// A diagnostic as it is printed on stderr.
+pub(crate) fn diagnostic(diagnostic: &cpd_core::definition::Diagnostic) -> String {
+    use cpd_core::definition::diagnostic::{Part, Severity};
+    if !coloured_stderr() {
+        return diagnostic.render();
+    }
+    let paint = |part: Part, text: &str| {
+        let code = match part {
+            Part::Title(Severity::Error) | Part::Marker(Severity::Error) => "1;31",
+            Part::Title(Severity::Warning) | Part::Marker(Severity::Warning) => "1;33",
+            Part::Message => "1",
+            Part::Frame | Part::Aside => "1;34",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    };
+    diagnostic.render_with(&paint)
+}

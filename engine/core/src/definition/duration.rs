@@ -55,7 +55,10 @@ impl DurationError {
     /// What an author can do about it.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::Calendar { .. } => Some("count in weeks or days: `P30D`, `P52W`"),
+            Self::Calendar { unit: "months", .. } => {
+                Some("minutes stand behind a `T` (`PT5M`); for months count in days (`P30D`)")
+            }
+            Self::Calendar { .. } => Some("count in weeks or days: `P52W`, `P365D`"),
             Self::Malformed { found } if found.starts_with("P") && !found.contains('T') => {
                 Some("hours, minutes and seconds stand behind a `T`: `PT5M`")
             }

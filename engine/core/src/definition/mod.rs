@@ -11,10 +11,15 @@
 //!
 //! Never: IO, a panic on any text, a name left for run time to look up.
 
+mod check;
 pub mod diagnostic;
 pub mod duration;
 pub mod names;
 pub mod plan;
+mod read;
+mod resolve;
+#[cfg(test)]
+mod tests;
 pub mod yaml;
 
 use std::sync::Arc;
@@ -56,16 +61,15 @@ pub struct Compiled {
 /// # Errors
 /// Everything that is wrong with it, in the order of the source.
 pub fn compile(source: &str, file_name: &str, env: &dyn Environment) -> Result<Compiled, Vec<Diagnostic>> {
-    use plan::*; use std::sync::Arc; use crate::Value; use crate::expression::Template;
-    let doc = read_value(source, file_name)?;
-    let ops: Vec<String> = doc.get("ops").unwrap().to().unwrap();
-    let mk = |id: u32, name: &str, parent, index, action| Node { id: NodeId(id), name: Arc::from(name), pointer: Arc::from(if id == 0 { String::new() } else { format!("/do/{index}/{name}") }), parent, index, line: 1, definition: Value::Null, locals: Arc::from([]), condition: None, input_from: None, output_as: None, export_as: None, timeout: None, then: Then::Continue, key: None, on_unknown: OnUnknown::Ask, action };
-    let mut nodes = vec![mk(0, "w", None, 0, Action::Do((1..=ops.len() as u32).map(NodeId).collect()))];
-    for (i, op) in ops.iter().enumerate() {
-        let with = Template::compile(&doc.get("with").cloned().unwrap_or_else(Value::object), &[]).unwrap();
-        nodes.push(mk(i as u32 + 1, &format!("step{i}"), Some(NodeId(0)), i as u32, Action::Call(Call { operation: env.operation(op, None).unwrap(), with })));
+    let file = Arc::from(file_name);
+    let root = yaml::parse(source).map_err(|found| placed(found, &file, source, None))?;
+    let (plan, found) = read::workflow(source, &root, env);
+    let found = placed(found, &file, source, Some(&root));
+    let (errors, warnings): (Vec<_>, Vec<_>) = found.into_iter().partition(|d| d.severity == Severity::Error);
+    match plan {
+        Some(plan) if errors.is_empty() => Ok(Compiled { plan, warnings }),
+        _ => Err(errors),
     }
-    Ok(Compiled { warnings: vec![], plan: Plan { namespace: Arc::from("bench"), name: Arc::from("job"), version: Arc::from("1.0.0"), title: None, summary: None, alias: None, digest: Digest([7; 32]), source: Arc::from(source), document: doc, nodes, pins: vec![], start_key: None, default_input: Value::object() } })
 }
 
 /// What a document is.
@@ -95,7 +99,8 @@ pub fn kind_of(source: &str, file_name: &str) -> Result<DocumentKind, Vec<Diagno
     } else if header.starts_with("agent/") || (has("name") && has("provider")) {
         Ok(DocumentKind::Agent)
     } else {
-        let d = Diagnostic::error("unknown-document", "found neither a workflow, nor a policy, nor an agent").at(root.mark);
+        let d =
+            Diagnostic::error("unknown-document", "found neither a workflow, nor a policy, nor an agent").at(root.mark);
         let hint = "a workflow has `document` and `do`, a policy begins with `cpd: policy/v1`, an agent has `name` and `provider`";
         Err(placed(vec![d.hint(hint)], &file, source, Some(&root)))
     }

@@ -9,7 +9,9 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
         return None;
     }
     let wanted = folded(word);
-    let limit = (wanted.chars().count() / 3).max(1);
+    let length = wanted.chars().count();
+    // Of a word of one letter nothing would be left to recognise it by.
+    let limit = (length / 3).max(1).min(length.saturating_sub(1));
     let scored = candidates.into_iter().filter(|c| c.len() <= 200).map(|c| {
         let name = folded(c);
         // `retrain` is meant to be `atlas.retrain`, `driftcompare` to be `drift.compare`.

@@ -219,7 +219,7 @@ fn syntax(source: &str, error: &ScanError) -> Diagnostic {
     let info = error.info();
     let d = Diagnostic::error("invalid-yaml", format!("not YAML: {info}")).at(Span::of(source, start, start + 1));
     let line = source[..source.floor_char_boundary(start)].rsplit('\n').next().unwrap_or("");
-    if line.trim_start().starts_with('\t') || source[source.floor_char_boundary(start)..].starts_with('\t') {
+    if line.contains('\t') || source[source.floor_char_boundary(start)..].starts_with('\t') {
         return d.hint("indent with spaces: YAML does not allow tabs there");
     }
     if info.contains("mapping values") {
@@ -419,8 +419,9 @@ impl Builder<'_> {
             Some(Kind::List(items)) => items.push(node),
             Some(Kind::Map { members, key, .. }) => {
                 if let Some((key, key_span)) = key.take() {
-                    let several_lines = node.span.end > node.mark.end && !matches!(node.children, Children::None);
-                    if several_lines || node.span.start == node.span.end {
+                    let collection = !matches!(node.children, Children::None);
+                    let block = node.span.end > node.mark.end || node.span.line > key_span.line;
+                    if (collection && block) || node.span.start == node.span.end {
                         node.mark = key_span;
                     }
                     members.push(Member { key, key_span, value: node });

@@ -1,0 +1,211 @@
+//! `call`: operations of the default catalog, functions of `use.functions`, and the protocols of the language.
+//!
+//! A name is looked up in this order: protocols (`http`, `grpc` …), `use.functions`, the default catalog. Operations are
+//! pinned; what of `with` is literal is held against the operation's schema.
+
+use std::sync::Arc;
+
+use super::shape::Fields;
+use super::{Reader, Within, escaped};
+use crate::Value;
+use crate::catalog::OperationSpec;
+use crate::definition::diagnostic::Diagnostic;
+use crate::definition::names;
+use crate::definition::plan::{Action, Call, NodeId};
+use crate::definition::resolve::{self, Reference};
+use crate::definition::yaml::{Children, Yaml};
+use crate::expression::Template;
+use crate::schema;
+
+/// Protocols of the language that are not built, and what to use instead.
+const PROTOCOLS: [(&str, &str); 5] = [
+    (
+        "grpc",
+        "put the call behind an operation of a connector, or use `call: http` where the service has a JSON gateway",
+    ),
+    ("openapi", "use `call: http` with the method and path of the operation"),
+    ("asyncapi", "use `call: http`, or an operation of a connector"),
+    ("a2a", "use `call: agent.run`, or `call: http`"),
+    ("mcp", "use `call: agent.run`, or `call: http`"),
+];
+
+/// The operation behind `call: http`.
+pub const HTTP: &str = "http.request";
+/// The call that is a policy decision and no operation.
+pub const POLICY: &str = "policy.evaluate";
+/// The operation that runs agents.
+const AGENT: &str = "agent.run";
+
+impl<'a> Reader<'a> {
+    /// `call` and `with`
+    pub fn call(&mut self, id: NodeId, yaml: &'a Yaml, fields: Fields<'a>, within: &Within) -> Option<Action> {
+        let name = self.text(yaml, "`call`")?;
+        let with = fields.get("with");
+        if let Some(with) = with {
+            self.object(with, "`with`")?;
+        }
+        if let Some((protocol, instead)) = PROTOCOLS.iter().find(|(p, _)| *p == name) {
+            self.not_yet(yaml.mark, &format!("`call: {protocol}`"), instead);
+            return None;
+        }
+        if name == "http" || Reference::of(name).name == HTTP {
+            return self.http(yaml, with, within).map(Action::Call);
+        }
+        if self.components.functions.contains_key(name) {
+            return self.function(id, name, with, within);
+        }
+        if name.contains("://") {
+            self.not_yet(yaml.mark, "a function by its URL", "copy the function to `use.functions`");
+            return None;
+        }
+        let reference = Reference::of(name);
+        if let Some(catalog) = reference.catalog.filter(|c| *c != "default") {
+            self.not_yet(
+                yaml.mark,
+                &format!("the catalog `{catalog}`"),
+                "the operations of connectors are in the catalog `default`",
+            );
+            return None;
+        }
+        if reference.name == POLICY {
+            return self.decide(yaml, with, within).map(Action::Decide);
+        }
+        let operation = self.operation(yaml, reference)?;
+        let empty = Value::object();
+        let mut value = with.map_or(empty, |w| w.value.clone());
+        if reference.name == AGENT
+            && let Some(with) = with
+        {
+            value = self.agent(with, value);
+        }
+        self.arguments(&operation, with, &value, yaml);
+        let with = match with {
+            Some(with) => self.template_of(with, &value, within)?,
+            None => Template::compile(&value, &[]).ok()?,
+        };
+        Some(Action::Call(Call { operation, with }))
+    }
+
+    /// Looks an operation up and pins it.
+    pub fn operation(&mut self, yaml: &Yaml, reference: Reference<'_>) -> Option<OperationSpec> {
+        let Reference { name, version, .. } = reference;
+        if let Some(spec) = self.env.operation(name, version) {
+            self.pin(resolve::operation_pin(&spec));
+            return Some(spec);
+        }
+        match (version, self.env.operation(name, None)) {
+            (Some(version), Some(newest)) => {
+                let message = format!("operation `{name}` has no version `{version}`");
+                self.error("unknown-operation", yaml.mark, message).label =
+                    Some(format!("the newest is `{}`", newest.version));
+            }
+            _ => {
+                let operations = self.env.operation_names();
+                let functions: Vec<&'a str> = self.components.functions.keys().copied().collect();
+                let known = names::texts(&operations).chain([POLICY, "http"]).chain(functions);
+                let message = format!("there is no operation `{name}`");
+                self.unknown_name("unknown-operation", yaml.mark, message, name, known);
+            }
+        }
+        None
+    }
+
+    /// Holds the literal parts of `with` against the operation's schema.
+    pub fn arguments(&mut self, spec: &OperationSpec, with: Option<&Yaml>, value: &Value, call: &Yaml) {
+        let computed = |v: &Value| v.as_str().is_some_and(|s| s.contains("${"));
+        for violation in schema::check_with(&spec.input, value, &computed) {
+            let span = match with.map(|w| w.at_pointer(&violation.at)) {
+                Some((_, Some(key))) => key,
+                Some((node, None)) => node.mark,
+                None => call.mark,
+            };
+            let at = violation.at.replace('/', ".");
+            let d = Diagnostic::error("invalid-argument", format!("`with{at}` of `{}`: {}", spec.name, violation.what));
+            let mut d = d.at(span);
+            d.label = violation.hint.or_else(|| with.is_none().then(|| "there is no `with`".to_owned()));
+            self.say(d);
+        }
+    }
+
+    /// Pins the agent that `with.agent` names, so that the run stays with it.
+    fn agent(&mut self, with: &'a Yaml, value: Value) -> Value {
+        let Some(yaml) = with.get("agent") else { return value };
+        let Some(text) = yaml.text() else { return value };
+        if text.contains("${") {
+            let d = self.warning("agent-not-pinned", yaml.mark, "which agent answers is only known at run time");
+            d.hint = Some("name it, so that a run keeps the agent that it started with".into());
+            return value;
+        }
+        let Reference { name, version, .. } = Reference::of(text);
+        let Some(pin) = self.env.agent(name, version) else {
+            let agents = self.env.agent_names();
+            let message = match (version, self.env.agent(name, None)) {
+                (Some(version), Some(_)) => format!("agent `{name}` has no version `{version}`"),
+                _ => format!("there is no agent `{name}`"),
+            };
+            self.unknown_name("unknown-agent", yaml.mark, message, name, names::texts(&agents));
+            return value;
+        };
+        let Value::Obj(members) = &value else { return value };
+        let mut members = (**members).clone();
+        members.insert(Arc::from("agent"), Value::Str(resolve::pinned_name(&pin)));
+        self.pin(pin);
+        Value::from(members)
+    }
+
+    /// A call of a function of `use.functions`: a list of one task whose input is the evaluated `with`.
+    fn function(&mut self, id: NodeId, name: &'a str, with: Option<&'a Yaml>, within: &Within) -> Option<Action> {
+        let entry = self.components.functions.get_mut(name)?;
+        entry.used = true;
+        let (body, line) = (entry.yaml, entry.line);
+        let input = with.and_then(|w| self.template(w, within));
+        let pointer: Arc<str> = Arc::from(format!("{}/call/{}", self.node(id).pointer, escaped(name)));
+        let inner = self.reserve(Arc::from(name), pointer, (Some(id), 0), body, line);
+        self.node(inner).input_from = input;
+        self.node(inner).locals = within.locals.clone();
+        // The effect is the inner task's, and so are its key and what becomes of it.
+        let key = self.node(id).key.take();
+        let on_unknown = self.node(id).on_unknown;
+        self.node(inner).key = key;
+        self.node(inner).on_unknown = on_unknown;
+        let within = Within { parent: inner, pointer: String::new(), locals: Arc::from([]) };
+        let action = self.function_body(inner, name, body, &within)?;
+        self.node(inner).action = action;
+        Some(Action::Do(vec![inner]))
+    }
+
+    /// The call that a function is.
+    pub fn function_body(&mut self, id: NodeId, name: &str, yaml: &'a Yaml, within: &Within) -> Option<Action> {
+        let what = format!("function `{name}`");
+        let fields = self.fields(
+            yaml,
+            &what,
+            &["call", "with", "input", "output", "export", "if", "timeout", "then", "metadata"],
+        )?;
+        for key in ["input", "output", "export", "if", "timeout", "then", "metadata"] {
+            if let Some(member) = fields.member(key) {
+                self.not_yet(
+                    member.key_span,
+                    &format!("`{key}` of a function"),
+                    "put it at the tasks that call the function",
+                );
+            }
+        }
+        let call = self.required(fields, "call", &what)?;
+        if let Some(text) = call.text().filter(|t| self.components.functions.contains_key(t)) {
+            let message = format!("{what} calls the function `{text}`");
+            self.error("nested-function", call.mark, message).hint = Some("call the operation itself".into());
+            return None;
+        }
+        self.call(id, call, fields, within)
+    }
+}
+
+/// Whether there is an expression anywhere in a tree.
+pub fn has_expression(yaml: &Yaml) -> bool {
+    match &yaml.children {
+        Children::None => yaml.text().is_some_and(|t| t.contains("${")),
+        Children::List(items) => items.iter().any(has_expression),
+        Children::Map(members) => members.iter().any(|m| has_expression(&m.value)),
+    }
+}

@@ -1,0 +1,152 @@
+//! The flow of control: `for`, `fork`, `switch`. (`do` and `then` are in `task`.)
+
+use std::sync::Arc;
+
+use super::shape::Fields;
+use super::{Reader, Within};
+use crate::definition::plan::{Action, Case, For, NodeId, Then};
+use crate::definition::yaml::Yaml;
+use crate::expression::{Global, Program};
+
+impl<'a> Reader<'a> {
+    /// `for`, `while`, `do`
+    pub fn for_each(&mut self, id: NodeId, yaml: &'a Yaml, fields: Fields<'a>, within: &Within) -> Option<Action> {
+        let each = self.fields(yaml, "`for`", &["each", "in", "at"]);
+        let mut variable = |key: &str, default: &str| {
+            let yaml = each.and_then(|f| f.get(key));
+            let named = yaml.and_then(|y| self.variable(y, &format!("`for.{key}`")));
+            named.unwrap_or_else(|| Arc::from(default))
+        };
+        let (item, index) = (variable("each", "$item"), variable("at", "$index"));
+        if item == index {
+            let span = each.and_then(|f| f.get("at").or(f.get("each"))).map_or(yaml.mark, |y| y.mark);
+            self.error("duplicate-variable", span, format!("`for.each` and `for.at` are both called `{item}`"));
+        }
+        let items = each.and_then(|f| self.required(f, "in", "`for`")).and_then(|y| self.items(y, within));
+        let locals: Arc<[Arc<str>]> = within.locals.iter().cloned().chain([item, index]).collect();
+        let inside = Within { locals: locals.clone(), ..within.clone() };
+        let condition = fields.get("while").and_then(|y| self.condition(y, "`while`", &inside));
+        let body = match fields.get("do") {
+            Some(yaml) => self.body(id, "do", yaml, locals),
+            None => {
+                self.required(fields, "do", "a `for` task");
+                Vec::new()
+            }
+        };
+        Some(Action::For(For { items: items?, condition, body }))
+    }
+
+    /// `for.in`: an expression, or a literal list.
+    fn items(&mut self, yaml: &'a Yaml, within: &Within) -> Option<Program> {
+        if yaml.items().is_none() {
+            return self.condition(yaml, "`for.in`", within);
+        }
+        let text = yaml.value.to_json();
+        if text.contains("${") {
+            let instead = "make the list with an expression: in: '${ [.a, .b] }'";
+            self.not_yet(yaml.mark, "an expression inside of a literal list in `for.in`", instead);
+            return None;
+        }
+        // JSON is an expression that gives itself, but for the interpolation that a `\(` in a text would begin;
+        // JSON texts have no such escape.
+        Program::compile(&text, &[]).ok()
+    }
+
+    /// The name of a variable, with its `$`.
+    pub fn variable(&mut self, yaml: &'a Yaml, what: &str) -> Option<Arc<str>> {
+        let name = self.text(yaml, what)?;
+        let plain = name.strip_prefix('$').unwrap_or(name);
+        let letters = plain.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if plain.len() != name.len() || !letters || !plain.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') {
+            let d = self.error(
+                "invalid-variable",
+                yaml.mark,
+                format!("{what}: found `{name}`, expected the name of a variable"),
+            );
+            d.hint = Some("letters, digits and `_`, without the `$`".into());
+            return None;
+        }
+        let variable: Arc<str> = Arc::from(format!("${plain}"));
+        if Global::ALL.iter().any(|g| g.name() == &*variable) || matches!(plain, "ENV" | "__loc__" | "__prog_args") {
+            let message = format!("{what}: found `{name}`, which would hide `{variable}`");
+            self.error("invalid-variable", yaml.mark, message).label = Some("choose another name".into());
+            return None;
+        }
+        Some(variable)
+    }
+
+    /// `fork`
+    pub fn fork(&mut self, id: NodeId, yaml: &'a Yaml, within: &Within) -> Option<Action> {
+        let fields = self.fields(yaml, "`fork`", &["branches", "compete"])?;
+        let compete = fields.get("compete").and_then(|y| self.boolean(y, "`fork.compete`"));
+        let branches = self.required(fields, "branches", "`fork`")?;
+        let branches = self.body(id, "fork/branches", branches, within.locals.clone());
+        Some(Action::Fork { branches, compete: compete.unwrap_or(false) })
+    }
+
+    /// `switch`
+    pub fn switch(&mut self, id: NodeId, yaml: &'a Yaml) -> Option<Action> {
+        let items = self.list(yaml, "`switch`", "a list of cases")?;
+        if items.is_empty() {
+            self.error("empty-list", yaml.mark, "`switch` has no cases");
+        }
+        let within = Within { parent: id, pointer: String::new(), locals: self.node(id).locals.clone() };
+        let (mut cases, mut default): (Vec<Case>, Option<(Case, u32)>) = (Vec::new(), None);
+        let mut names: Vec<&str> = Vec::new();
+        let mut thens = Vec::new();
+        for item in items {
+            let Some([member]) = item.members() else {
+                let d = self.wrong_type(item, "a case of `switch`", "one case with its name");
+                d.hint = Some("- high: { when: .score > 0.9, then: alert }".into());
+                continue;
+            };
+            let what = format!("case `{}`", member.key);
+            if names.contains(&&*member.key) {
+                self.error(
+                    "duplicate-case",
+                    member.key_span,
+                    format!("two cases of one `switch` are called `{}`", member.key),
+                );
+            }
+            names.push(&member.key);
+            let Some(fields) = self.fields(&member.value, &what, &["when", "then"]) else { continue };
+            let then = self.required(fields, "then", &what);
+            let case = |when| Case { name: member.key.clone(), when, then: Then::Continue };
+            match fields.get("when") {
+                Some(yaml) => {
+                    let when = self.condition(yaml, "`when`", &within);
+                    thens.push((then, Some(cases.len())));
+                    cases.push(case(when));
+                }
+                None => {
+                    if let Some((_, line)) = &default {
+                        let note = format!("the first one is in line {line}");
+                        let d = self.error(
+                            "several-defaults",
+                            member.key_span,
+                            format!("{what} has no `when`, and is not the only one"),
+                        );
+                        d.label = Some("a second default".into());
+                        d.notes.push(note);
+                        continue;
+                    }
+                    thens.push((then, None));
+                    default = Some((case(None), member.key_span.line));
+                }
+            }
+        }
+        // The default is for when no other case holds, wherever it stands; the machine takes the first that fits.
+        let last = cases.len();
+        cases.extend(default.map(|(case, _)| case));
+        for (yaml, index) in thens {
+            let index = index.unwrap_or(last);
+            if let Some(yaml) = yaml {
+                let then = self.then(yaml, id, Some(index));
+                if let Some(case) = cases.get_mut(index) {
+                    case.then = then;
+                }
+            }
+        }
+        Some(Action::Switch(cases))
+    }
+}
