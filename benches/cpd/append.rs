@@ -65,9 +65,8 @@ fn journal(writers: usize) -> (f64, Vec<Duration>) {
     let (done, acknowledged) = std::sync::mpsc::channel::<(usize, Instant)>();
     let count = Arc::new(AtomicU64::new(0));
     let payload = vec![b'x'; RECORD_BYTES];
-    let mut chains: Vec<Chain> = (0..writers)
-        .map(|i| Chain::start(StreamId(u128::try_from(i + 1).expect("small").to_be_bytes())))
-        .collect();
+    let mut chains: Vec<Chain> =
+        (0..writers).map(|i| Chain::start(StreamId(u128::try_from(i + 1).expect("small").to_be_bytes()))).collect();
     let begin = Instant::now();
     // Each of the writers has one record under way; the next one follows its acknowledgement.
     let submit = |index: usize, chains: &mut Vec<Chain>| {
@@ -76,10 +75,13 @@ fn journal(writers: usize) -> (f64, Vec<Duration>) {
         let (entry, chain) = builder.finish().expect("an entry");
         chains[index] = chain;
         let (done, sent) = (done.clone(), Instant::now());
-        writer.submit(Batch { entries: vec![entry], done: Box::new(move |r| {
-            r.expect("an append");
-            done.send((index, sent)).ok();
-        }) });
+        writer.submit(Batch {
+            entries: vec![entry],
+            done: Box::new(move |r| {
+                r.expect("an append");
+                done.send((index, sent)).ok();
+            }),
+        });
     };
     (0..writers).for_each(|i| submit(i, &mut chains));
     let mut times = Vec::new();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cpd_connector_api::{Class, Outcome, Value, json};
-use cpd_engine::operation::{Operations, spec};
 use cpd_engine::Engine;
+use cpd_engine::operation::{Operations, spec};
 
 use crate::meter::{Report, cpu_seconds, dir_bytes, fresh_dir, quantile, rss_mib, sync_ms};
 

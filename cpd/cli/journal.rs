@@ -68,7 +68,13 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
                     style::line(&object.to_json())?;
                 } else {
                     let names: Vec<&str> = records.iter().map(|(k, _)| k.as_str()).collect();
-                    let head = format!("{:>8} @{:<10} {at} {run} seq {:<5} {:>6} B", entry.lsn().0, entry.position().0, entry.seq(), entry.bytes());
+                    let head = format!(
+                        "{:>8} @{:<10} {at} {run} seq {:<5} {:>6} B",
+                        entry.lsn().0,
+                        entry.position().0,
+                        entry.seq(),
+                        entry.bytes()
+                    );
                     style::line(&format!("{}  {}", style::dim(&head), names.join(" ")))?;
                 }
             }
@@ -93,7 +99,9 @@ pub(crate) fn audit(global: &Global, command: &AuditCommand) -> anyhow::Result<E
 fn print_report(global: &Global, report: &Report) -> anyhow::Result<Exit> {
     let Report { segments, frames, records, streams, bytes, findings, more_findings, torn, .. } = report;
     let exit = if report.is_whole() { Exit::Done } else { Exit::Diverged };
-    let lost = |finding: &Finding| finding.lost.map(|(from, to)| format!("records {from} to {} are lost", Lsn(to.0.saturating_sub(1))));
+    let lost = |finding: &Finding| {
+        finding.lost.map(|(from, to)| format!("records {from} to {} are lost", Lsn(to.0.saturating_sub(1))))
+    };
     if global.json {
         let findings: Vec<_> = findings
             .iter()
@@ -118,7 +126,10 @@ fn print_report(global: &Global, report: &Report) -> anyhow::Result<Exit> {
         style::line(&format!("  and {} more", style::count(*more_findings, "finding")))?;
     }
     if let Some(torn) = torn {
-        style::line(&format!("{} {torn}: a torn tail that was never acknowledged; the next start cuts it", style::warn("!")))?;
+        style::line(&format!(
+            "{} {torn}: a torn tail that was never acknowledged; the next start cuts it",
+            style::warn("!")
+        ))?;
     }
     let entries = if *frames == 1 { "1 entry".to_owned() } else { format!("{frames} entries") };
     let scope = format!(

@@ -96,12 +96,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
         ),
         Event::WaitStarted { act, input, deadline, until } => put(
             out,
-            &v1::WaitStarted {
-                act: act.0,
-                input: optional(input),
-                deadline: deadline.map(|t| t.0),
-                until: until.0,
-            },
+            &v1::WaitStarted { act: act.0, input: optional(input), deadline: deadline.map(|t| t.0), until: until.0 },
         ),
         Event::TaskSucceeded { act, attempt, output, evidence } => put(
             out,
@@ -133,7 +128,10 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
             &v1::LateOutcome { act: act.0, attempt: *attempt, outcome: Cow::Borrowed(outcome), detail: json(detail) },
         ),
         Event::TaskCompleted { act, output, export } => {
-            put(out, &v1::TaskCompleted { act: act.0, output: optional(output), export: export.as_ref().map(export_v1) });
+            put(
+                out,
+                &v1::TaskCompleted { act: act.0, output: optional(output), export: export.as_ref().map(export_v1) },
+            );
         }
         Event::TaskFaulted { act, problem } => {
             put(out, &v1::TaskFaulted { act: act.0, problem: problem_json(problem) });
@@ -147,7 +145,9 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
             put(out, &v1::ErrorCaught { act: act.0, from: from.0, handling, attempt, until });
         }
         Event::DeadlinePassed { act, attempt } => put(out, &v1::DeadlinePassed { act: act.0, attempt: *attempt }),
-        Event::RunPaused { actor, reason } | Event::RunResumed { actor, reason } | Event::RunCancelled { actor, reason } => {
+        Event::RunPaused { actor, reason }
+        | Event::RunResumed { actor, reason }
+        | Event::RunCancelled { actor, reason } => {
             put(out, &v1::RunOperated { actor: Cow::Borrowed(actor), reason: Cow::Borrowed(reason) });
         }
         Event::RunCompleted { output } => put(out, &v1::RunCompleted { output: optional(output) }),

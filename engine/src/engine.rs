@@ -198,13 +198,15 @@ impl Builder {
         let (log, recovered) = Log::open(&journal, self.log)?;
         let reader = log.reader();
         let last = recovered.last().unwrap_or(Lsn::ZERO);
-        let Opened { index, rebuilt } = open_or_rebuild(self.driver, &self.data.join("index").join(self.driver.name()), last)?;
+        let Opened { index, rebuilt } =
+            open_or_rebuild(self.driver, &self.data.join("index").join(self.driver.name()), last)?;
         let index: Arc<dyn Index> = Arc::from(index);
         let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
         let registry = Registry::load(&reader, recovery.registry, operations)?;
         let writer = Writer::spawn(log)?;
-        let indexer = Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
+        let indexer =
+            Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
         let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
         let runtime = json!({ "name": "cpd", "version": env!("CARGO_PKG_VERSION"), "metadata": {} });
         let shared = Arc::new(Shared {
@@ -278,7 +280,13 @@ impl Engine {
             dispatching: true,
             limits: Limits::default(),
             log: cpd_journal::Options::default(),
-            driver: if cfg!(feature = "index-fjall") { Driver::Fjall } else if cfg!(feature = "index-sled") { Driver::Sled } else { Driver::Memory },
+            driver: if cfg!(feature = "index-fjall") {
+                Driver::Fjall
+            } else if cfg!(feature = "index-sled") {
+                Driver::Sled
+            } else {
+                Driver::Memory
+            },
         }
     }
 
@@ -349,10 +357,7 @@ impl Engine {
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
         let rows = self.inner.index.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)))
-            .collect())
+        Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
     }
 
     pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
@@ -360,7 +365,11 @@ impl Engine {
         self.inner.shards[shard].send(message).map_err(|_| Error::Stopped)
     }
 
-    async fn ask<T>(&self, run: RunId, message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message) -> Result<T, Error> {
+    async fn ask<T>(
+        &self,
+        run: RunId,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(run, message(reply))?;
         answer.await.map_err(|_| Error::Stopped)?
@@ -521,7 +530,8 @@ impl RunHandle {
 
     async fn input(&self, input: Input) -> Result<(), Error> {
         let run = self.id;
-        let answer = self.engine.ask(run, |reply| Message::Input { run, input: input.clone(), reply: Some(reply) }).await;
+        let answer =
+            self.engine.ask(run, |reply| Message::Input { run, input: input.clone(), reply: Some(reply) }).await;
         match answer {
             Err(Error::NoOpenRun { .. }) => {
                 // It has ended, or there never was one: say which.

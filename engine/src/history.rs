@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cpd_core::Value;
-use cpd_core::definition::plan::{Plan, PinKind};
+use cpd_core::definition::plan::{PinKind, Plan};
 use cpd_core::json;
 use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution, Run, RunId};
 use cpd_core::time::Timestamp;
@@ -69,7 +69,9 @@ impl HistoryEntry {
             lsn: entry.lsn().0,
             seq: entry.seq(),
             digest: hex(&entry.digest().0),
-            records: records.map(|r| RawRecord { kind: r.kind, version: r.version, payload: r.payload.to_vec() }).collect(),
+            records: records
+                .map(|r| RawRecord { kind: r.kind, version: r.version, payload: r.payload.to_vec() })
+                .collect(),
         }
     }
 
@@ -193,7 +195,11 @@ impl History {
         let mut chain = Chain::start(StreamId(self.run.0));
         for entry in &self.entries {
             if entry.seq != chain.next_seq() {
-                return Err(format!("entry at seq {}: expected seq {}: records are missing", entry.seq, chain.next_seq()));
+                return Err(format!(
+                    "entry at seq {}: expected seq {}: records are missing",
+                    entry.seq,
+                    chain.next_seq()
+                ));
             }
             let mut builder = EntryBuilder::new(&chain, entry.at.as_micros());
             for record in &entry.records {
@@ -421,7 +427,9 @@ fn data(event: &Event) -> Value {
         },
         Event::IterationStarted { index, .. } => vec![("index", Value::from(*index))],
         Event::DeadlinePassed { attempt, .. } => vec![("ofAttempt", Value::from(*attempt))],
-        Event::RunPaused { actor, reason } | Event::RunResumed { actor, reason } | Event::RunCancelled { actor, reason } => {
+        Event::RunPaused { actor, reason }
+        | Event::RunResumed { actor, reason }
+        | Event::RunCancelled { actor, reason } => {
             vec![("actor", Value::Str(actor.clone())), ("reason", Value::Str(reason.clone()))]
         }
         Event::RunCompleted { output } => vec![("output", opt(output))],

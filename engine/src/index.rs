@@ -212,7 +212,8 @@ impl Indexer {
     pub(crate) fn spawn(index: Arc<dyn Index>, applied: Lsn) -> std::io::Result<Self> {
         let (tx, rx) = channel();
         let backlog = Arc::new((Mutex::new(0), Condvar::new()));
-        let state = State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
+        let state =
+            State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
         let thread = std::thread::Builder::new().name("cpd-index".to_owned()).spawn(move || state.serve(&rx))?;
         Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), backlog })
     }
@@ -271,7 +272,8 @@ impl State {
     fn serve(mut self, rx: &Receiver<ToIndexer>) {
         loop {
             let idle = self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none();
-            let message = if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
+            let message =
+                if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
             let flushed = match message {
                 Ok(message) => {
                     let reply = self.take(message);
@@ -359,11 +361,7 @@ fn before(next: Lsn) -> Lsn {
 }
 
 /// Brings an index up to the end of the log.
-pub(crate) fn catch_up(
-    index: &dyn Index,
-    reader: &cpd_journal::Reader,
-    from: Lsn,
-) -> Result<(Lsn, usize), Error> {
+pub(crate) fn catch_up(index: &dyn Index, reader: &cpd_journal::Reader, from: Lsn) -> Result<(Lsn, usize), Error> {
     let mut rows: RunMap<RunRow> = RunMap::default();
     let (mut applied, mut entries) = (from, 0);
     let mut batch = Batch::new();

@@ -12,14 +12,14 @@
 //!   stay, and it is folded again from the journal when it is woken.
 //! - Operations that are ready at once are polled in place; all others get a task of their own.
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::definition::plan::Plan;
+use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
 use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Lsn, Position, Receipt, StreamId};
@@ -147,7 +147,7 @@ impl Shard {
                 Some(nap) if nap.is_zero() => {
                     self.fire_timers();
                     self.submit();
-                    rx.try_recv().ok().map(|m| messages.push(m));
+                    messages.extend(rx.try_recv());
                     usize::from(!messages.is_empty())
                 }
                 Some(nap) => {
@@ -442,8 +442,10 @@ impl Shard {
         debug_assert!(!slot.run.wake_sources().is_empty(), "run {id} stalls");
         let wake = slot.run.next_wake();
         let busy = slot.run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
-        if wake.is_some() && wake != slot.wake {
-            self.timers.push(Reverse((wake.expect("checked"), id)));
+        if let Some(at) = wake
+            && wake != slot.wake
+        {
+            self.timers.push(Reverse((at, id)));
         }
         slot.wake = wake;
         let far = wake.is_none_or(|at| at.since(self.shared.clock.now()) > SLEEP_AFTER);

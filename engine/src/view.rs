@@ -54,7 +54,7 @@ impl View {
     /// # Errors
     /// If there is no journal, or it cannot be read.
     pub fn open(data: &Path) -> Result<Self, Error> {
-        let reader = Reader::open(&data.join("journal"))?;
+        let reader = Reader::open(data.join("journal"))?;
         let registry = Arc::new(Registry::from_records(&[])?);
         let mut view = Self { reader, rows: BTreeMap::new(), registry, registrations: Vec::new(), next: Lsn(1) };
         view.refresh()?;
@@ -117,7 +117,8 @@ impl View {
             return self.rows.keys().next_back().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
         }
         let none = || NotOneRun::None(prefix.to_owned());
-        let (low, high) = RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
+        let (low, high) =
+            RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
         let mut found = self.rows.range(low..=high).map(|(id, _)| *id);
         match (found.next(), found.next()) {
             (None, _) => Err(none()),

@@ -156,7 +156,10 @@ async fn every_shipped_workflow_comes_to_the_same_end_from_every_crash_point() {
                 );
                 let after = world.effects();
                 // Effects whose outcome is in the journal are not called again, so a world that had none misses them.
-                assert!(after.iter().all(|(k, op)| effects.get(k) == Some(op)), "{workflow} from lsn {lsn:?}: other effects");
+                assert!(
+                    after.iter().all(|(k, op)| effects.get(k) == Some(op)),
+                    "{workflow} from lsn {lsn:?}: other effects"
+                );
                 if happened {
                     assert_eq!(after, effects, "{workflow} from lsn {lsn:?}");
                 }

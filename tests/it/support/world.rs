@@ -44,7 +44,9 @@ pub fn output(operation: &str, input: &Value) -> Value {
         "atlas.retrain" => json!({
             "model": input.get("model"), "jobId": "job-1", "status": "succeeded", "version": "2", "metrics": { "auc": 0.9 },
         }),
-        "agent.run" => json!({ "text": "All is well.", "provider": "template", "model": "none", "usage": { "tokens": 0 } }),
+        "agent.run" => {
+            json!({ "text": "All is well.", "provider": "template", "model": "none", "usage": { "tokens": 0 } })
+        }
         _ => json!({ "operation": operation, "input": input }),
     }
 }
@@ -73,14 +75,14 @@ impl Connector for Part {
 
 /// Connectors of the world for every operation of the real ones, and `test.*` of each class.
 pub fn connectors(world: &Arc<World>) -> Vec<Arc<dyn Connector>> {
-    let real = cpd::wiring::operations(&cpd::config::Config::default()).expect("the real connectors say what they offer");
+    let real =
+        cpd::wiring::operations(&cpd::config::Config::default()).expect("the real connectors say what they offer");
     let mut parts: BTreeMap<String, Vec<OperationSpec>> = BTreeMap::new();
     for operation in real {
         let name = operation.name.split('.').next().expect("a name").to_owned();
         parts.entry(name).or_default().push(operation);
     }
-    for (name, class) in
-        [("test.read", Class::Safe), ("test.put", Class::Idempotent), ("test.once", Class::AtMostOnce)]
+    for (name, class) in [("test.read", Class::Safe), ("test.put", Class::Idempotent), ("test.once", Class::AtMostOnce)]
     {
         let spec = cpd_engine::operation::spec(name, class, "Something of the test's own.");
         parts.entry("test".to_owned()).or_default().push(spec);
