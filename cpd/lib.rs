@@ -1,1 +1,11 @@
-//! The `cpd` daemon and command line.
+//! The `cpd` daemon and command line: the only place where engine, connectors and people are wired together.
+//!
+//! - [`cli`]: the commands.
+//! - [`config`]: where the outside world is, from `cpd.toml` and the environment.
+//! - [`wiring`]: connectors from a configuration, an engine from a data directory.
+//! - [`exit`]: what exit codes mean.
+
+pub mod cli;
+pub mod config;
+pub mod exit;
+pub mod wiring;

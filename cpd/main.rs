@@ -1,2 +1,5 @@
 //! The `cpd` binary.
-fn main() {}
+
+fn main() -> std::process::ExitCode {
+    cpd::cli::main()
+}

@@ -18,6 +18,7 @@ pub mod template;
 
 use std::fmt::Write as _;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use cpd_connector_api::guard::ended;
 use cpd_connector_api::secret::{Redactor, Secrets};
@@ -32,10 +33,15 @@ use document::{AgentDocument, Agents, Lookup, Provider};
 use openai::Said;
 pub use question::Question;
 
+/// Models think longer than other services answer: a budget in seconds may go up to this.
+const LONGEST: Duration = Duration::from_secs(900);
+
 /// The connector `agent`.
 pub struct Agent {
     agents: Arc<dyn Agents>,
     client: HttpClient,
+    /// How long an answer may take when no budget says so.
+    timeout: Duration,
     secrets: Arc<dyn Secrets>,
     /// Who answers when a task names nobody.
     default: Arc<AgentDocument>,
@@ -44,7 +50,9 @@ pub struct Agent {
 impl Agent {
     /// The connector over a lookup of agents. Tasks that name no agent get the offline summariser.
     pub fn new(agents: Arc<dyn Agents>, client: HttpClient, secrets: Arc<dyn Secrets>) -> Self {
-        Self { agents, client, secrets, default: Arc::new(AgentDocument::summariser()) }
+        let timeout = Duration::from_millis(client.config().timeout_ms);
+        let client = client.with_timeout(timeout.max(LONGEST));
+        Self { agents, client, timeout, secrets, default: Arc::new(AgentDocument::summariser()) }
     }
 
     fn agent(&self, named: Option<&str>) -> Result<Arc<AgentDocument>, Problem> {
@@ -73,7 +81,8 @@ impl Agent {
     async fn run(&self, request: &Request, redactor: &mut Redactor) -> Result<Success, Trouble> {
         check(request).map_err(Trouble::Refused)?;
         let agent = self.agent(request.input.get("agent").and_then(Value::as_str)).map_err(Trouble::Refused)?;
-        let question = Question::new(request, agent).map_err(Trouble::Refused)?;
+        let mut question = Question::new(request, agent).map_err(Trouble::Refused)?;
+        question.timeout.get_or_insert(self.timeout);
         if let Some(why) = ended(request, &**self.client.clock()) {
             return Err(Trouble::failed(why.problem("before the agent was asked")));
         }

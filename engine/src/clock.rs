@@ -13,6 +13,11 @@ use cpd_core::time::Timestamp;
 pub trait Clock: Send + Sync + 'static {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// How long a span of this clock lasts for the machine: itself, but for clocks of tests that run faster.
+    fn lasts(&self, span: Duration) -> Duration {
+        span
+    }
 }
 
 /// The machine's clock.

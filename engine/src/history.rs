@@ -119,6 +119,14 @@ pub struct Logged {
 }
 
 impl Logged {
+    /// An event as an observer sees it: `run` is the state after its entry, so the task of an act that is gone by then
+    /// is looked up by what is left of it.
+    pub fn live(run: &Run, at: Timestamp, seq: u64, event: &Event) -> Self {
+        let subject = event.act().and_then(|act| Subject::of(run, act)).unwrap_or_default();
+        let Subject { task, task_name, keyword, operation, iteration } = subject;
+        Self { seq, lsn: 0, at, task, task_name, keyword, operation, iteration, event: event.clone() }
+    }
+
     /// What happened, as an object for `--json`; values are whole.
     pub fn data(&self) -> Value {
         data(&self.event)
@@ -144,6 +152,9 @@ impl History {
                         .map_err(|misfit| Error::Unfoldable { run: self.run, detail: misfit.to_string() })?,
                 }
                 commands.clear();
+                if let Some(run) = &mut run {
+                    run.departed.clear();
+                }
                 let (seq, lsn) = (entry.seq + offset, entry.lsn + offset);
                 let Subject { task, task_name, keyword, operation, iteration } = subject.unwrap_or_default();
                 let at = entry.at;
@@ -170,6 +181,9 @@ impl History {
                 }
             }
             commands.clear();
+            if let Some(run) = &mut run {
+                run.departed.clear();
+            }
         }
         run.ok_or(Error::NoOpenRun { run: self.run })
     }
@@ -285,8 +299,12 @@ impl Subject {
         let (node, iteration) = match run.act(act) {
             Some(act) => (run.node_of(act), Some(act.iteration.clone()).filter(|i| !i.is_empty())),
             None => {
-                let given_up = run.abandoned.iter().find(|a| a.act == act)?;
-                (run.plan.node(given_up.node), None)
+                let ended = run.departed.iter().rev().find(|d| d.act == act);
+                let given_up = || run.abandoned.iter().find(|a| a.act == act);
+                match ended {
+                    Some(d) => (run.plan.node(d.node), Some(d.iteration.clone()).filter(|i| !i.is_empty())),
+                    None => (run.plan.node(given_up()?.node), None),
+                }
             }
         };
         if node.id == Plan::ROOT {

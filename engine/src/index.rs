@@ -235,7 +235,7 @@ impl Indexer {
         let (tx, rx) = channel();
         self.send(ToIndexer::Flush(tx));
         // If the thread is gone there is nothing to wait for.
-        drop(rx.recv());
+        rx.recv().ok();
     }
 
     /// Writes everything and ends the thread.
@@ -252,7 +252,7 @@ impl Indexer {
     fn send(&self, message: ToIndexer) {
         if let Some(tx) = &*self.tx.lock() {
             // A failed send means that the thread gave up on the index; it has said so.
-            drop(tx.send(message));
+            tx.send(message).ok();
         }
     }
 }
@@ -279,7 +279,7 @@ impl State {
                     let full = self.rows.len() >= ROWS_MAX;
                     let result = if full || reply.is_some() { self.flush() } else { Ok(()) };
                     if let Some(reply) = reply {
-                        drop(reply.send(()));
+                        reply.send(()).ok();
                     }
                     result
                 }

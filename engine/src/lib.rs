@@ -20,6 +20,7 @@ mod dispatch;
 mod engine;
 mod entropy;
 mod error;
+pub mod export;
 mod history;
 mod index;
 mod load;

@@ -35,6 +35,9 @@ pub(crate) fn fold(registry: &Registry, id: RunId, entries: &[StoredEntry]) -> R
             }
         }
         commands.clear();
+        if let Some(run) = &mut run {
+            run.departed.clear();
+        }
     }
     run.ok_or(Error::NoOpenRun { run: id })
 }

@@ -136,6 +136,29 @@ impl Registry {
         Ok(Self { operations, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
     }
 
+    /// A registry with nothing but operations: for checking definitions.
+    pub fn empty(operations: Vec<OperationSpec>) -> Self {
+        let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
+        Self { operations, inner: RwLock::default(), chain }
+    }
+
+    /// The same with other operations, as `View` has none.
+    pub(crate) fn with_operations(mut self, operations: Vec<OperationSpec>) -> Self {
+        self.operations = operations;
+        self
+    }
+
+    /// Checks a definition and, if it is right, keeps it in memory, so that definitions checked later can refer to it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn check_and_keep(&self, source: &str, file: &str) -> Result<Registration, Error> {
+        let (prepared, warnings) = self.prepare(source, file)?;
+        let registration = prepared.registration(warnings);
+        self.inner.write().add(prepared);
+        Ok(registration)
+    }
+
     /// A registry of registrations as they stand in a journal or a bundle.
     pub(crate) fn from_records(records: &[crate::history::RawRecord]) -> Result<Self, Error> {
         let mut inner = Inner::default();
@@ -229,6 +252,18 @@ impl Registry {
         let inner = self.inner.read();
         let matches = |a: &&Arc<Agent>| normal(&a.name) == wanted && version.is_none_or(|v| v == &*a.version);
         inner.agents.iter().rev().find(matches).cloned()
+    }
+
+    /// Names of every agent.
+    pub fn agent_names(&self) -> Vec<String> {
+        self.inner.read().agents.iter().map(|a| a.name.to_string()).collect()
+    }
+
+    /// Every agent, the newest of each name and version, in order of name.
+    pub fn agents(&self) -> Vec<Arc<Agent>> {
+        let inner = self.inner.read();
+        let newest: BTreeMap<_, _> = inner.agents.iter().map(|a| ((a.name.clone(), a.version.clone()), a.clone())).collect();
+        newest.into_values().collect()
     }
 
     /// Every operation of the connectors.

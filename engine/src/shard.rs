@@ -165,7 +165,7 @@ impl Shard {
                     slot.calls.iter().for_each(|(_, _, token)| token.cancel());
                 }
                 // Whoever asked may have gone: then there is nobody to tell.
-                drop(reply.send(()));
+                reply.send(()).ok();
                 return;
             }
         }
@@ -489,7 +489,7 @@ impl Shard {
         if !self.shared.dispatching {
             return None;
         }
-        Some(at.since(self.shared.clock.now()).min(NAP_MAX))
+        Some(self.shared.clock.lasts(at.since(self.shared.clock.now())).min(NAP_MAX))
     }
 
     fn fire_timers(&mut self) {

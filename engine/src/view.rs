@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use cpd_core::catalog::OperationSpec;
 use cpd_core::machine::RunId;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
@@ -97,6 +98,14 @@ impl View {
     /// What is registered.
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What is registered, together with operations: for checking definitions against it.
+    ///
+    /// # Errors
+    /// If a registration cannot be read.
+    pub fn registry_with(&self, operations: Vec<OperationSpec>) -> Result<Registry, Error> {
+        Ok(Registry::from_records(&self.registrations)?.with_operations(operations))
     }
 
     /// The run whose id begins with `prefix`; `last` is the newest.

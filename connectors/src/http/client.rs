@@ -205,6 +205,13 @@ impl HttpClient {
         &self.config
     }
 
+    /// The same client, connections included, with another time limit for one exchange.
+    #[must_use]
+    pub fn with_timeout(&self, limit: Duration) -> Self {
+        let timeout_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        Self { config: Arc::new(HttpConfig { timeout_ms, ..(*self.config).clone() }), ..self.clone() }
+    }
+
     /// Makes one exchange. An answer of any status is `Ok`; see [`Answer::success`].
     ///
     /// # Errors
@@ -275,7 +282,8 @@ impl HttpClient {
         let limit = call.timeout.map_or(limit, |own| own.min(limit));
         let end = Instant::now() + limit;
         let mut took_effect = false;
-        for hop in 0.. {
+        let mut hops = 0;
+        loop {
             let hopped = self.hop(&call, end, took_effect).await;
             // After a `POST` that was answered with a redirect, no trouble of the second request undoes the first.
             let answer = match hopped {
@@ -286,7 +294,7 @@ impl HttpClient {
             let Some(target) = answer.header(LOCATION).filter(|_| redirected && call.redirect) else {
                 return Ok(answer);
             };
-            if hop >= self.config.redirects_max {
+            if hops >= self.config.redirects_max {
                 let problem = answer.problem(&format!(
                     "{} {} led to more than {} redirects",
                     call.method,
@@ -295,6 +303,7 @@ impl HttpClient {
                 ));
                 return Err(if took_effect { Trouble::Unknown(problem) } else { Trouble::Refused(problem) });
             }
+            hops += 1;
             let switched = turn(&mut call, answer.status, target).and_then(|switched| {
                 self.allowed(&call.url)?;
                 Ok(switched)
@@ -305,7 +314,6 @@ impl HttpClient {
                 Err(problem) => return Err(Trouble::Refused(problem)),
             }
         }
-        unreachable!("the loop ends by returning")
     }
 
     async fn hop(&self, call: &Call, end: Instant, took_effect: bool) -> Result<Answer, Trouble> {

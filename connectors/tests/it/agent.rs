@@ -1,11 +1,16 @@
 //! Agents: by a chat endpoint and by the offline summariser, with evidence and within budgets.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use cpd_connector_api::clock::{Clock, SystemClock};
 use cpd_connector_api::{Connector, Outcome, Success, Value, json};
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
+use cpd_connectors::drift::generate::{DEMO_ROWS, DEMO_SEED, SHIFT_DEMO, generate};
+use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::HttpConfig;
+use cpd_connectors::sandbox::faults::{Fault, Kind};
 
 use crate::support::*;
 
@@ -91,7 +96,7 @@ async fn an_answer_in_json_is_held_against_its_schema() {
         "{problem}"
     );
     assert!(problem.data.as_ref().and_then(|d| d.get("answer")).is_some(), "what was paid for is kept");
-    let outcome = agent.call(request("agent.run", "k", ask(json!({"pattern": "^a"})))).await;
+    let outcome = agent.call(request("agent.run", "k", ask(json!({"if": {}})))).await;
     assert_eq!(trouble(&outcome).0, "refused");
 }
 
@@ -140,4 +145,38 @@ async fn a_suspended_agent_is_not_asked() {
     let (name, problem) = trouble(&outcome);
     assert_eq!((name, problem.status), ("refused", 403));
     assert!(detail(problem).contains("suspended: incident 42"), "{problem}");
+}
+
+#[tokio::test]
+async fn a_budget_in_seconds_may_be_shorter_and_longer_than_the_clients_own_limit() {
+    let sandbox = sandbox().await;
+    sandbox.inject(Fault::new(Kind::Never));
+    let brief = json!({"agent": "writer", "prompt": "x", "budget": {"seconds": 0.05}});
+    let outcome = agent(&sandbox, client(HttpConfig::default())).call(request("agent.run", "k", brief)).await;
+    assert_eq!((trouble(&outcome).0, trouble(&outcome).1.status), ("failed", 504), "{outcome:?}");
+    // The client alone would give up after 1 ms; the request's deadline is what ends this one.
+    let long = json!({"agent": "writer", "prompt": "x", "budget": {"seconds": 600}});
+    let hasty = client(HttpConfig { timeout_ms: 1, ..HttpConfig::default() });
+    let mut request = request("agent.run", "k", long);
+    request.deadline = Some(SystemClock.now().plus(Duration::from_millis(200)));
+    let outcome = agent(&sandbox, hasty).call(request).await;
+    assert_eq!((trouble(&outcome).0, trouble(&outcome).1.status), ("failed", 408), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn what_the_drift_connector_measures_is_told_in_full_sentences() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reference, current) = generate(DEMO_SEED, DEMO_ROWS, SHIFT_DEMO);
+    std::fs::write(dir.path().join("reference.csv"), reference).unwrap();
+    std::fs::write(dir.path().join("current.csv"), current).unwrap();
+    let with = json!({"reference": {"path": "reference.csv"}, "current": {"path": "current.csv"}, "threshold": 0.15});
+    let drift = DriftConnector::new(DriftConfig::new(dir.path()));
+    let measured = output(drift.call(request("drift.compare", "k", with)).await);
+    let data = Value::from([("model", Value::from("card-fraud")), ("drift", measured)]);
+    let agent = agent(&sandbox().await, client(HttpConfig::default()));
+    let done = output(agent.call(request("agent.run", "k", Value::from([("data", data)]))).await);
+    let told = text(&done, &["text"]);
+    assert!(told.starts_with("card-fraud: drift found (PSI 0.2"), "{told}");
+    assert!(told.contains("Card-fraud has drifted: PSI is 0.2") && told.contains("above the limit of 0.15"), "{told}");
+    assert!(told.contains("features drifted; the largest: score (PSI 0.2"), "{told}");
 }

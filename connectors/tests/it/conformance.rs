@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use cpd_connector_api::conformance::{Kit, Sample, run};
 use cpd_connector_api::{BoxFuture, Connector, json};
+use cpd_connectors::drift::generate::{DEMO_SEED, SHIFT_DEMO, generate};
+use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::sandbox::faults::{Fault, Kind};
 use cpd_connectors::sandbox::{Config, Handle, Sandbox, serve};
@@ -93,4 +95,15 @@ async fn the_offline_summariser_conforms() {
     let agent = agent(&sandbox, client(HttpConfig::default()));
     let sample = Sample::new("agent.run", json!({"data": {"psi": 0.2}})).local();
     conforms(&agent, &sandbox, vec![sample]).await;
+}
+
+#[tokio::test]
+async fn drift_conforms() {
+    let dir = tempfile::tempdir().unwrap();
+    let (reference, current) = generate(DEMO_SEED, 500, SHIFT_DEMO);
+    std::fs::write(dir.path().join("reference.csv"), reference).unwrap();
+    std::fs::write(dir.path().join("current.csv"), current).unwrap();
+    let drift = DriftConnector::new(DriftConfig::new(dir.path()));
+    let with = json!({"reference": {"path": "reference.csv"}, "current": {"path": "current.csv"}, "threshold": 0.15});
+    conforms(&drift, &sandbox().await, vec![Sample::new("drift.compare", with).local()]).await;
 }

@@ -6,6 +6,7 @@ mod atlas;
 mod bad_answers;
 mod conformance;
 mod http;
+mod no_panic;
 mod real_mlflow;
 mod sandbox;
 mod support;

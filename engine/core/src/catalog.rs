@@ -61,7 +61,7 @@ pub trait Catalog {
 
 impl Catalog for [OperationSpec] {
     fn find(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
-        self.iter().filter(|o| &*o.name == name && version.is_none_or(|v| v == &*o.version)).next_back().cloned()
+        self.iter().rfind(|o| &*o.name == name && version.is_none_or(|v| v == &*o.version)).cloned()
     }
     fn names(&self) -> Vec<Arc<str>> {
         self.iter().map(|o| o.name.clone()).collect()

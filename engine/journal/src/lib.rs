@@ -5,6 +5,7 @@
 //! - [`Reader`]: by position, by stream, front to back.
 //! - [`record`], [`codec`]: what records say, frozen.
 //! - [`index`]: ordered stores over the log that can be dropped and made again.
+//! - [`verify`]: every checksum, every number, every link of every chain.
 //! - [`files`]: the file layer below.
 //!
 //! The log is the truth. This crate never decides anything and knows nothing of workflows.
@@ -20,6 +21,7 @@ mod log;
 mod reader;
 pub mod record;
 mod segment;
+pub mod verify;
 mod writer;
 
 pub use chain::{Chain, Digest, Entry, EntryBuilder, Lsn, Position, RecordRef, StoredEntry, StreamId, record_digest};

@@ -120,6 +120,14 @@ fn drift<'a>(path: &[String], members: &'a Map, subject: Option<&str>) -> Told<'
     taken.extend(limit.map(|(k, _)| k));
     let flag = member(members, &["drifted", "isdrifted", "driftdetected"]).and_then(|(k, v)| Some((k, v.as_bool()?)));
     taken.extend(flag.map(|(k, _)| k));
+    let rows = member(members, &["features", "columns"]).and_then(|(k, v)| Some((k, v.as_array()?)));
+    let ranked = rows.and_then(|(k, items)| Some((k, rank(&label(k), items, Some(&name))?)));
+    if let Some((key, _)) = &ranked {
+        // The ranking says which is the worst, and how many drifted.
+        taken.push(key);
+        taken.extend(member(members, &["worst"]).map(|(k, _)| k));
+        taken.extend(member(members, &["drifted"]).map(|(k, _)| k));
+    }
     let own = string(members, &["feature", "column", "model", "modelname", "name"]);
     taken.extend(own.map(|(k, _)| k));
     let whom = own.map(|(_, name)| text(name)).or_else(|| subject.map(str::to_owned));
@@ -140,22 +148,36 @@ fn drift<'a>(path: &[String], members: &'a Map, subject: Option<&str>) -> Told<'
         };
         format!(", {relation} the limit of {}", number(limit))
     });
-    let sentence = format!("{} {verb}: {name} is {}{}.", capital(&whom), number(figure), against.unwrap_or_default());
-    let short = match drifted {
+    let mut sentence =
+        format!("{} {verb}: {name} is {}{}.", capital(&whom), number(figure), against.unwrap_or_default());
+    let mut short = match drifted {
         Some(true) => format!("drift found ({name} {})", number(figure)),
         Some(false) => format!("no drift ({name} {})", number(figure)),
         None => format!("{name} {}", number(figure)),
     };
+    if let Some((_, ranked)) = ranked {
+        sentence.push_str(&format!(" {}", ranked.sentence));
+        if !ranked.short.is_empty() {
+            short.push_str(&format!("; {}", ranked.short));
+        }
+    }
     Some((Finding { shape: Shape::Drift, short, sentence }, taken))
 }
 
 /// A list of figures per feature, the largest first.
 pub fn ranking(path: &[String], items: &[Value]) -> Option<Finding> {
+    let what = path.last().filter(|p| p.parse::<usize>().is_err()).map_or("features", String::as_str);
+    rank(what, items, None)
+}
+
+/// The same; `name` is the statistic of rows that give a bare `value`.
+fn rank(what: &str, items: &[Value], name: Option<&str>) -> Option<Finding> {
     let mut rows = Vec::new();
     for item in items {
         let members = item.as_object()?;
         let (_, whom) = string(members, &["feature", "column", "name"])?;
-        let (_, name, figure) = statistic(members)?;
+        let bare = || Some((name?.to_owned(), member(members, &["value", "score", "drift"])?.1.as_f64()?));
+        let (name, figure) = statistic(members).map(|(_, name, figure)| (name, figure)).or_else(bare)?;
         let limit = member(members, &LIMITS).and_then(|(_, v)| v.as_f64());
         let flag = member(members, &["drifted", "isdrifted"]).and_then(|(_, v)| v.as_bool());
         rows.push((text(whom), name, figure, flag.or_else(|| limit.map(|l| figure > l))));
@@ -164,16 +186,15 @@ pub fn ranking(path: &[String], items: &[Value]) -> Option<Finding> {
         return None;
     }
     rows.sort_by(|a, b| b.2.total_cmp(&a.2));
-    let largest: Vec<String> =
-        rows.iter().take(3).map(|(w, name, f, _)| format!("{w} ({name} {})", number(*f))).collect();
-    let what = path.last().filter(|p| p.parse::<usize>().is_err()).cloned().unwrap_or_else(|| "features".into());
-    let drifted = rows.iter().filter(|r| r.3 == Some(true)).count();
+    let top = rows.iter().take(3).map(|(whom, name, figure, _)| format!("{whom} ({name} {})", number(*figure)));
+    let top = join(&top.collect::<Vec<_>>());
     let (short, sentence) = if rows.iter().any(|r| r.3.is_some()) {
+        let drifted = rows.iter().filter(|r| r.3 == Some(true)).count();
         let of = format!("{drifted} of {} {what} drifted", rows.len());
         let rank = if drifted == 0 { "the nearest to it" } else { "the largest" };
-        (of.clone(), format!("{}; {rank}: {}.", capital(&of), join(&largest)))
+        (of.clone(), format!("{}; {rank}: {top}.", capital(&of)))
     } else {
-        (String::new(), format!("Of {} {what}, the largest figures: {}.", rows.len(), join(&largest)))
+        (String::new(), format!("Of {} {what}, the largest figures: {top}.", rows.len()))
     };
     Some(Finding { shape: Shape::Drift, short, sentence })
 }

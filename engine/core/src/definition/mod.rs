@@ -14,7 +14,7 @@
 mod check;
 pub mod diagnostic;
 pub mod duration;
-mod names;
+pub mod names;
 pub mod plan;
 mod read;
 mod resolve;
@@ -119,6 +119,13 @@ pub fn read_value(source: &str, file_name: &str) -> Result<Value, Vec<Diagnostic
 pub fn alias_of(source: &str) -> Option<Arc<str>> {
     let root = yaml::parse(source).ok()?;
     root.get("document")?.get("metadata")?.get("cpd")?.get("id")?.text().map(Arc::from)
+}
+
+/// Where a JSON pointer of a document stands in its source; the nearest thing around it, if it is not there.
+pub fn locate(source: &str, pointer: &str) -> Option<diagnostic::Span> {
+    let root = yaml::parse(source).ok()?;
+    let (node, key) = root.at_pointer(pointer);
+    Some(key.unwrap_or(node.mark))
 }
 
 /// Gives diagnostics their file, line and pointer, and puts them in the order of the source.

@@ -18,6 +18,7 @@ use jaq_core::path::{Part, Path};
 use super::error::CompileError;
 use super::library::{Signature, library};
 use super::natives::Kind;
+use super::print::head;
 
 /// The longest source. Data belongs beside an expression, not into it.
 const SOURCE_BYTES: usize = 16 << 10;
@@ -25,7 +26,7 @@ const SOURCE_BYTES: usize = 16 << 10;
 const BRACKETS: usize = 48;
 /// The most operators and prefix words along one way from the outside to the inside of an expression: the depth of its
 /// syntax tree is bounded by this. Held by a test that compiles and runs the worst cases on a small stack.
-const OPERATORS: usize = 200;
+const OPERATORS: usize = 120;
 /// The name under which a program is compiled. Programs cannot call what begins with `_`.
 const MAIN: &str = "__main";
 
@@ -134,7 +135,7 @@ fn parse_error<'s>(source: &'s str, errors: &[parse::TError<'_, &'s str>]) -> Co
         return CompileError::new("text that is no expression", 0..source.len(), "see the manual of jq 1.8");
     };
     let at = Token::opt_as_str(*found, source);
-    let shown = &at[..at.floor_char_boundary(20)];
+    let shown = head(at, 20);
     let ellipsis = if shown.len() < at.len() { "…" } else { "" };
     let found = if at.is_empty() { "the end of the expression".to_owned() } else { format!("`{shown}{ellipsis}`") };
     let hint = match (expected, at) {
@@ -199,10 +200,115 @@ fn ticked(t: Term<&str>) -> Term<&str> {
     pipe(Term::Call("__tick", Vec::new()), t)
 }
 
+/// Whether the interpreter updates at this path as jq does, and without recursion that nothing bounds.
+///
+/// It updates in place and as it goes. That is what makes `.a.b |= f` cheap, but with several paths a deletion moves what
+/// is updated later, a recursive definition recurses on the stack, and `try` and `label` are not supported.
+fn simple(path: &Term<&str>) -> bool {
+    match path {
+        Term::Id | Term::Recurse => true,
+        Term::Path(base, path) => {
+            simple(base)
+                && path.0.iter().all(|(part, _)| match part {
+                    Part::Index(i) => single(i),
+                    Part::Range(from, upto) => from.iter().chain(upto).all(single),
+                })
+        }
+        Term::BinOp(l, BinaryOp::Pipe(None), r) => simple(l) && simple(r),
+        Term::Call(name, args) => matches!((*name, args.len()), ("select" | "getpath", 1) | ("first" | "last", 0)),
+        _ => false,
+    }
+}
+
+/// Whether a key of a path has one value, as far as its form tells.
+fn single(key: &Term<&str>) -> bool {
+    match key {
+        Term::Num(_) | Term::Str(..) | Term::Var(_) => true,
+        Term::Neg(t) => single(t),
+        Term::Path(base, path) => {
+            matches!(**base, Term::Id | Term::Var(_))
+                && path.0.iter().all(|(part, _)| match part {
+                    Part::Index(i) => single(i),
+                    Part::Range(from, upto) => {
+                        (from.is_some() || upto.is_some()) && from.iter().chain(upto).all(single)
+                    }
+                })
+        }
+        _ => false,
+    }
+}
+
+/// No program can name this variable.
+const OPERAND: &str = "$ ";
+
+/// An operator: in jq the right operand is the outer loop, and the first to fail; in jaq the left one.
+fn operate<'s>(l: Box<Term<&'s str>>, op: BinaryOp<&'s str>, r: Box<Term<&'s str>>) -> Term<&'s str> {
+    if plain(&l) || plain(&r) {
+        return Term::BinOp(l, op, r);
+    }
+    let operated = Term::BinOp(l, op, Box::new(Term::Var(OPERAND)));
+    Term::BinOp(r, BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), Box::new(operated))
+}
+
+/// Whether a term has one output and cannot fail, so that it does not matter when it is evaluated.
+fn plain(t: &Term<&str>) -> bool {
+    match t {
+        Term::Id | Term::Num(_) | Term::Var(_) | Term::Arr(None) => true,
+        Term::Str(None, parts) => !parts.iter().any(|p| matches!(p, StrPart::Term(_))),
+        _ => false,
+    }
+}
+
+/// The filter of the prelude by which an update at this path is made, unless the interpreter does it by itself.
+pub(super) fn updater(op: &BinaryOp<&str>, path: &Term<&str>) -> Option<&'static str> {
+    match op {
+        BinaryOp::Assign if !simple(path) => Some("_assign"),
+        BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt if !simple(path) => Some("_modify"),
+        _ => None,
+    }
+}
+
+/// Rewrites an update: `l op= r` is `r as $x | l |= . op $x`, and `l |= r` is `_modify(l; r)`.
+fn update<'s>(l: Box<Term<&'s str>>, op: BinaryOp<&'s str>, r: Box<Term<&'s str>>) -> Term<&'s str> {
+    let Some(name) = updater(&op, &l) else { return Term::BinOp(l, op, r) };
+    let with = match op {
+        BinaryOp::UpdateMath(op) => BinaryOp::Math(op),
+        BinaryOp::UpdateAlt => BinaryOp::Alt,
+        _ => return Term::Call(name, vec![*l, *r]),
+    };
+    let f = Term::BinOp(Box::new(Term::Id), with, Box::new(Term::Var(OPERAND)));
+    let modify = Term::Call(name, vec![*l, f]);
+    Term::BinOp(r, BinaryOp::Pipe(Some(Pattern::Var(OPERAND))), Box::new(modify))
+}
+
+/// Takes a list `a, b, c` apart.
+fn unlist<'s>(t: Term<&'s str>, items: &mut Vec<Term<&'s str>>) {
+    match t {
+        Term::BinOp(l, BinaryOp::Comma, r) => {
+            unlist(*l, items);
+            unlist(*r, items);
+        }
+        t => items.push(t),
+    }
+}
+
+/// Puts a list together as a balanced tree: the parser's own tree is as deep as the list is long.
+fn list(mut items: Vec<Term<&str>>) -> Term<&str> {
+    match items.len() {
+        0 => Term::Id,
+        1 => items.remove(0),
+        n => {
+            let right = items.split_off(n / 2);
+            Term::BinOp(Box::new(list(items)), BinaryOp::Comma, Box::new(list(right)))
+        }
+    }
+}
+
 /// Lets every `,` and every definition of a program tick, and names the checked variants of `limit` and `skip`.
 fn meter(t: Term<&str>) -> Term<&str> {
-    fn each(t: Box<Term<&str>>) -> Box<Term<&str>> {
-        Box::new(meter(*t))
+    fn each(mut t: Box<Term<&str>>) -> Box<Term<&str>> {
+        *t = meter(std::mem::take(&mut *t));
+        t
     }
     match t {
         Term::Id | Term::Recurse | Term::Num(_) | Term::Arr(None) | Term::Break(_) | Term::Var(_) => t,
@@ -216,11 +322,16 @@ fn meter(t: Term<&str>) -> Term<&str> {
         Term::Arr(Some(t)) => Term::Arr(Some(each(t))),
         Term::Obj(members) => Term::Obj(members.into_iter().map(|(k, v)| (meter(k), v.map(meter))).collect()),
         Term::Neg(t) => Term::Neg(each(t)),
-        Term::BinOp(l, BinaryOp::Comma, r) => ticked(Term::BinOp(each(l), BinaryOp::Comma, each(r))),
+        Term::BinOp(l, BinaryOp::Comma, r) => {
+            let mut items = Vec::new();
+            unlist(Term::BinOp(l, BinaryOp::Comma, r), &mut items);
+            ticked(list(items.into_iter().map(meter).collect()))
+        }
         Term::BinOp(l, BinaryOp::Pipe(Some(p)), r) => {
             Term::BinOp(each(l), BinaryOp::Pipe(Some(meter_pattern(p))), each(r))
         }
-        Term::BinOp(l, op, r) => Term::BinOp(each(l), op, each(r)),
+        Term::BinOp(l, op @ (BinaryOp::Math(_) | BinaryOp::Cmp(_)), r) => operate(each(l), op, each(r)),
+        Term::BinOp(l, op, r) => update(each(l), op, each(r)),
         Term::Label(name, t) => Term::Label(name, each(t)),
         Term::Fold(name, from, p, args) => {
             Term::Fold(name, each(from), meter_pattern(p), args.into_iter().map(meter).collect())

@@ -104,7 +104,7 @@ fn excerpt(source: &str) -> String {
     if line.len() <= EXCERPT_BYTES {
         return line;
     }
-    format!("{}…", &line[..line.floor_char_boundary(EXCERPT_BYTES)])
+    format!("{}…", print::head(&line, EXCERPT_BYTES))
 }
 
 fn message(value: &Value) -> String {

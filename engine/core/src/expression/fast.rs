@@ -5,6 +5,8 @@
 //! parsed term that the interpreter would get, and uses the same operators ([`super::ops`]); a property test holds both to
 //! the same results and errors.
 //!
+//! As in jq, the right operand of an operator is evaluated first.
+//!
 //! Every node here has exactly one output or one error. What may have none or several outputs, binds variables, updates,
 //! or calls a filter with arguments is left to the interpreter: [`Node::of`] then yields `None` for the whole expression.
 
@@ -108,9 +110,10 @@ impl Node {
                         (k, Some(v)) => (key_of(k)?, Node::of(v, var)?),
                     })
                 };
-                match &members.iter().map(member).collect::<Option<Vec<_>>>()?[..] {
-                    [] => Node::Const(Value::object()),
-                    _ => Node::Obj(members.iter().map(member).collect::<Option<_>>()?),
+                if members.is_empty() {
+                    Node::Const(Value::object())
+                } else {
+                    Node::Obj(members.iter().map(member).collect::<Option<_>>()?)
                 }
             }
             Term::Neg(t) => Node::Neg(boxed(t)?),
@@ -172,11 +175,13 @@ impl Node {
                 Cow::Owned(v) => owned(r.eval(scope, &v)?.into_owned()),
             },
             Node::Cmp(l, op, r) => {
-                let (l, r) = (l.eval(scope, input)?, r.eval(scope, input)?);
+                let r = r.eval(scope, input)?;
+                let l = l.eval(scope, input)?;
                 owned(Value::Bool(compare(&l, *op, &r)))
             }
             Node::Math(l, op, r) => {
-                let (l, r) = (l.eval(scope, input)?, r.eval(scope, input)?);
+                let r = r.eval(scope, input)?;
+                let l = l.eval(scope, input)?;
                 owned(match op {
                     Math::Add => ops::add(l.into_owned(), r.into_owned())?,
                     Math::Sub => ops::sub(&l, &r)?,

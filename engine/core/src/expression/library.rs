@@ -86,10 +86,10 @@ impl Library {
             if !reached.natives.iter().any(|e| std::ptr::eq(*e, entry)) {
                 reached.natives.push(entry);
             }
-        } else if let Some(builtin) = natives::names().find(|n| *n == (name, arity)) {
-            if !reached.builtin.contains(&builtin) {
-                reached.builtin.push(builtin);
-            }
+        } else if let Some(builtin) = natives::names().find(|n| *n == (name, arity))
+            && !reached.builtin.contains(&builtin)
+        {
+            reached.builtin.push(builtin);
         }
     }
 }

@@ -51,6 +51,13 @@ def paths: path(..) | select(length > 0);
 def paths(f): path(.. | select(f)) | select(length > 0);
 def del(f): delpaths([path(f)]);
 def pick(f): . as $in | reduce path(f) as $p (null; setpath($p; $in | getpath($p)));
+# Updates at paths that the interpreter does not update by itself: all at the paths found first, deletions last.
+def _assign(p; $new): reduce path(p) as $p (.; setpath($p; $new));
+def _modify(p; f):
+  reduce path(p) as $p ([., []];
+    [first(.[0] | getpath($p) | f)] as $new
+    | if $new == [] then .[1] += [$p] else .[0] |= setpath($p; $new[0]) end)
+  | .[1] as $gone | .[0] | delpaths($gone);
 def leaf_paths: paths(scalars);
 def tostream: path(def rec: __tick | (.[]? | rec), .; rec) as $p | getpath($p) | reduce path(.[]?) as $q ([$p, .]; [$p + $q]);
 def fromstream(f):

@@ -131,6 +131,15 @@ fn write_infallible(out: &mut String, args: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(args);
 }
 
+/// The longest beginning of `s` that has at most `bytes` bytes and ends between two characters.
+pub(super) fn head(s: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(s.len());
+    while !s.is_char_boundary(end) {
+        end -= 1;
+    }
+    &s[..end]
+}
+
 /// The beginning of the JSON text, cut the way jq 1.8 cuts it in error messages.
 pub(super) fn preview(v: &Value) -> String {
     let mut out = String::new();
@@ -144,8 +153,7 @@ pub(super) fn preview(v: &Value) -> String {
         b'{' => "}",
         _ => "",
     };
-    out.truncate(out.floor_char_boundary(PREVIEW_BYTES - 3 - close.len()));
-    out + "..." + close
+    format!("{}...{close}", head(&out, PREVIEW_BYTES - 3 - close.len()))
 }
 
 /// Writes JSON until it is longer than a preview; looks at no more than that.
@@ -154,7 +162,7 @@ fn preview_into(v: &Value, out: &mut String) {
         return;
     }
     match v {
-        Value::Str(s) => write_str(&s[..s.floor_char_boundary(PREVIEW_BYTES + 1)], out),
+        Value::Str(s) => write_str(head(s, PREVIEW_BYTES + 1), out),
         Value::Arr(a) => {
             out.push('[');
             for (i, v) in a.iter().take(PREVIEW_BYTES).enumerate() {
@@ -171,7 +179,7 @@ fn preview_into(v: &Value, out: &mut String) {
                 if i > 0 {
                     out.push(',');
                 }
-                write_str(&k[..k.floor_char_boundary(PREVIEW_BYTES + 1)], out);
+                write_str(head(k, PREVIEW_BYTES + 1), out);
                 out.push(':');
                 preview_into(v, out);
             }

@@ -10,6 +10,7 @@ use jaq_core::load::lex::StrPart;
 use jaq_core::load::parse::{BinaryOp, Def, Pattern, Term};
 use jaq_core::path::Part;
 
+use super::compile::updater;
 use super::error::CompileError;
 use super::library::{Signature, library};
 
@@ -101,9 +102,10 @@ impl<'s> Resolver<'s> {
                 self.term(l);
                 self.bound(pattern, |s| s.term(r));
             }
-            Term::BinOp(l, _, r) => {
+            Term::BinOp(l, op, r) => {
                 self.term(l);
                 self.term(r);
+                self.calls.extend(updater(op, l).map(|name| (name, 2)));
             }
             Term::Label(name, t) => {
                 self.labels.push(name);

@@ -14,7 +14,7 @@ use crate::value::Map;
 
 use super::event::{Command, Event, Export, Handling, Piece, Resolution};
 use super::ids::{ActId, RunId};
-use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Phase, Run, Status};
+use super::state::{Abandoned, Act, Binding, Departed, CallPhase, Calling, Phase, Run, Status};
 
 /// An event that does not fit the state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -53,6 +53,7 @@ impl Run {
             agenda: Default::default(),
             abandoned: Vec::new(),
             events: 1,
+            departed: Vec::new(),
         };
         run.spawn(Plan::ROOT, None, 0, input.clone(), None, Arc::from(""), at);
         Ok(run)
@@ -136,6 +137,7 @@ impl Run {
 
     fn end(&mut self, phase: Phase, commands: &mut Vec<Command>) {
         for act in std::mem::take(&mut self.acts) {
+            self.depart(&act);
             self.abandon(&act, commands);
         }
         self.agenda.clear();
@@ -341,6 +343,7 @@ impl Run {
     fn complete(&mut self, id: ActId, output: Value, then: Then, at: Timestamp, commands: &mut Vec<Command>) {
         let index = self.acts.binary_search_by_key(&id, |a| a.id).expect("a live act");
         let act = self.acts.remove(index);
+        self.depart(&act);
         let Some(parent) = act.parent else { unreachable!("the root ends by RunCompleted") };
         if then == Then::End {
             self.end_early(output, commands);
@@ -649,6 +652,7 @@ impl Run {
         for act in std::mem::take(&mut self.acts) {
             if act.parent.is_some_and(|p| gone.binary_search(&p).is_ok()) {
                 gone.push(act.id);
+                self.depart(&act);
                 self.abandon(&act, commands);
             } else {
                 kept.push(act);
@@ -656,6 +660,10 @@ impl Run {
         }
         self.acts = kept;
         self.agenda.retain(|a| *a == id || gone.binary_search(a).is_err());
+    }
+
+    fn depart(&mut self, act: &Act) {
+        self.departed.push(Departed { act: act.id, node: act.node, iteration: act.iteration.clone() });
     }
 
     /// Remembers a call that may still be under way, and tells the connector.

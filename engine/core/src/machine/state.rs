@@ -90,6 +90,19 @@ pub struct Run {
     pub abandoned: Vec<Abandoned>,
     /// Events applied so far.
     pub events: u64,
+    /// Acts that ended in the current turn, for whoever tells its events: not part of the state.
+    pub departed: Vec<Departed>,
+}
+
+/// An act that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Departed {
+    /// Which one.
+    pub act: ActId,
+    /// Of which task.
+    pub node: NodeId,
+    /// Which iteration of the loops around it.
+    pub iteration: Arc<str>,
 }
 
 /// A call that was given up.

@@ -221,6 +221,7 @@ impl Run {
     /// If the run cannot take the input; nothing has changed.
     pub fn turn(&mut self, input: Input, env: &Env<'_>) -> Result<Turn, Rejected> {
         let mut turn = Turn::default();
+        self.departed.clear();
         if let Some(event) = admit(self, input, env.at)? {
             self.apply(&event, env.at, &mut turn.commands).expect("an admitted event fits the state");
             turn.events.push(event);

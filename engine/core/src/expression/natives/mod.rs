@@ -186,8 +186,8 @@ fn range(cv: Cv<'_, Kind>) -> ValXs<'_, V> {
         return one(fault("Range bounds must be numeric"), 0);
     };
     let (upto, by) = (Value::Num(*upto), *by);
-    let up = by.as_f64() > 0.0;
-    if !up && !(by.as_f64() < 0.0) {
+    let (up, down) = (by.as_f64() > 0.0, by.as_f64() < 0.0);
+    if !up && !down {
         return Box::new(std::iter::empty());
     }
     Box::new(std::iter::from_fn(move || {

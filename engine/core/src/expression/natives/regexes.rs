@@ -28,9 +28,12 @@ const PROGRAM_BYTES: usize = 1 << 20;
 /// What compiling a pattern costs, in units of fuel: some ten microseconds and more with its length.
 const COMPILE_FUEL: u64 = 32;
 
+/// A pattern with its flags, compiled.
+type Compiled = (Box<str>, Flags, Rc<Regex>);
+
 thread_local! {
     /// Most recently used last.
-    static PATTERNS: RefCell<Vec<(Box<str>, Flags, Rc<Regex>)>> = const { RefCell::new(Vec::new()) };
+    static PATTERNS: RefCell<Vec<Compiled>> = const { RefCell::new(Vec::new()) };
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]

@@ -348,14 +348,13 @@ impl Reader<'_> {
             t.hour += 12;
         }
         // A format without a day leaves it zero, as in C; then there is nothing to derive.
-        if t.day != 0 {
-            if let Some(days) = (Time { hour: 0, minute: 0, second: 0, ..t }).epoch().map(|s| s / 86_400) {
-                if !self.days_known.0 {
-                    t.weekday = (days + 4).rem_euclid(7);
-                }
-                if !self.days_known.1 {
-                    t.yearday = days - days_of_month_start(t.year, 0);
-                }
+        let midnight = Time { hour: 0, minute: 0, second: 0, ..t }.epoch().filter(|_| t.day != 0);
+        if let Some(days) = midnight.map(|s| s.div_euclid(86_400)) {
+            if !self.days_known.0 {
+                t.weekday = (days + 4).rem_euclid(7);
+            }
+            if !self.days_known.1 {
+                t.yearday = days - days_of_month_start(t.year, 0);
             }
         }
         t

@@ -55,9 +55,9 @@ fn division_and_integers() {
         &["9223372036854775808", "9223372036854775808"],
     );
     check(
-        "1e1000, (nan | tojson), (1.0 | tojson), (1e17 | tojson)",
+        "(1e1000 | tojson), (nan | tojson), (1.0 | tojson), (1e17 | tojson)",
         "null",
-        &["1.7976931348623157e308", "\"null\"", "\"1\"", "\"1e+17\""],
+        &["\"1.7976931348623157e+308\"", "\"null\"", "\"1\"", "\"1e+17\""],
     );
 }
 
@@ -227,4 +227,33 @@ fn dates_carry_over_and_read_back() {
         assert_eq!(run("gmtime | mktime", &seconds), Ok(seconds.clone()));
         assert_eq!(run("strftime(\"%s %j\") | split(\" \")[0] | tonumber", &seconds), Ok(seconds));
     }
+}
+
+#[test]
+fn updates_at_several_paths_delete_last() {
+    check(".foo[1,4,2,3] |= empty", r#"{"foo":[0,1,2,3,4,5]}"#, &[r#"{"foo":[0,5]}"#]);
+    check("(.[0], .[1]) |= empty, (.[0], .[0]) += 1, (.[1], .[0]) = 9", "[1,2,3]", &["[3]", "[3,2,3]", "[9,9,3]"]);
+    check(
+        "(.a?, .b) |= 1, (try .c catch 0) = 1, (label $x | .d, break $x) = 1, (.a, .b) //= 2",
+        "{}",
+        &[r#"{"a":1,"b":1}"#, r#"{"c":1}"#, r#"{"d":1}"#, r#"{"a":2,"b":2}"#],
+    );
+    check("recurse(.l // empty) |= (.n += 1)", r#"{"n":1,"l":{"n":5}}"#, &[r#"{"n":2,"l":{"n":6}}"#]);
+    check("(.l | recurse(.l // empty) | .n) = 0", r#"{"l":{"n":5,"l":{"n":6}}}"#, &[r#"{"l":{"n":0,"l":{"n":0}}}"#]);
+    check(
+        "(.[] | select(. > 1)) |= (., 7), limit(1; .[]) |= 5, (1 as $i | .[$i]) = 0",
+        "[1,2]",
+        &["[1,2]", "[5,2]", "[1,0]"],
+    );
+    check(".a[(.n, .m)] = 1", r#"{"n":"x","m":"y"}"#, &[r#"{"n":"x","m":"y","a":{"x":1,"y":1}}"#]);
+    check("(.a, .b) += (1, 2)", r#"{"a":0}"#, &[r#"{"a":1,"b":1}"#, r#"{"a":2,"b":2}"#]);
+}
+
+#[test]
+fn the_right_operand_is_the_outer_loop_and_fails_first() {
+    check_error("error(\"left\") + error(\"right\")", "null", "right");
+    check_error("[.a] + .b.c == \"x\" - 1", r#"{"b":1}"#, "string (\"x\") and number (1) cannot be subtracted");
+    check("(1, 2) + (10, 20)", "null", &["11", "12", "21", "22"]);
+    check("[.[] < .[]], [.[] * 2 - .[]]", "[1,2]", &["[false,false,true,false]", "[1,3,0,2]"]);
+    check("((1, 2) + (10, 20)) * (1, 100)", "null", &["11", "12", "21", "22", "1100", "1200", "2100", "2200"]);
 }

@@ -1,0 +1,206 @@
+//! `cpd runs`, `cpd show`, `cpd why`.
+
+use cpd_core::machine::{Phase, Run, RunId, WakeSource};
+use cpd_core::time::Timestamp;
+use cpd_core::{Value, json};
+use cpd_engine::RunRow;
+
+use super::{Global, style};
+use crate::exit::Exit;
+
+/// `cpd runs`
+#[derive(clap::Args)]
+pub(crate) struct RunsArgs {
+    /// Only runs of this workflow.
+    #[arg(long)]
+    workflow: Option<String>,
+    /// Only runs with this status.
+    #[arg(long, value_parser = ["running", "paused", "completed", "faulted", "cancelled", "open"])]
+    status: Option<String>,
+    /// At most so many.
+    #[arg(short = 'n', long, default_value_t = 50)]
+    limit: usize,
+}
+
+pub(crate) fn runs(global: &Global, args: &RunsArgs) -> anyhow::Result<Exit> {
+    let view = global.view()?;
+    let normal = |name: &str| name.to_lowercase().replace('_', "-");
+    let wanted = args.workflow.as_deref().map(normal);
+    let fits = |row: &RunRow| {
+        let full = normal(&row.workflow);
+        let named = wanted.as_ref().is_none_or(|w| full == *w || full.rsplit('/').next() == Some(w));
+        let status = match args.status.as_deref() {
+            None => true,
+            Some("open") => row.phase.is_open(),
+            Some(status) => row.phase.name() == status,
+        };
+        named && status
+    };
+    let rows: Vec<(RunId, &RunRow)> = view.runs().filter(|(_, row)| fits(row)).take(args.limit).collect();
+    if global.json {
+        for (id, row) in rows {
+            style::line(&row_json(id, row).to_json())?;
+        }
+        return Ok(Exit::Done);
+    }
+    if rows.is_empty() {
+        style::say("No runs.");
+        return Ok(Exit::Done);
+    }
+    let width = rows.iter().map(|(_, r)| r.workflow.chars().count()).max().unwrap_or(8);
+    let width = width.min(style::width().saturating_sub(26 + 11 + 21 + 10 + 8)).max(8);
+    style::line(&style::dim(&format!("{:<26}  {:<width$}  {:<9}  {:<19}  {:>8}", "RUN", "WORKFLOW", "STATUS", "STARTED (UTC)", "TOOK")))?;
+    for (id, row) in rows {
+        let workflow = format!("{:<width$}", style::cut(&row.workflow, width));
+        let pad = " ".repeat(9 - row.phase.name().len());
+        let took = style::span(row.updated_at - row.started_at);
+        let started = style::date(Timestamp(row.started_at));
+        style::line(&format!("{id}  {}  {}{pad}  {started}  {took:>8}", style::name(&workflow), style::status(row.phase.name())))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn row_json(id: RunId, row: &RunRow) -> Value {
+    json!({
+        "runId": id.to_string(),
+        "workflow": *row.workflow,
+        "version": *row.version,
+        "status": row.phase.name(),
+        "startedAt": Timestamp(row.started_at).to_string(),
+        "updatedAt": Timestamp(row.updated_at).to_string(),
+        "key": row.key,
+    })
+}
+
+/// `cpd show`
+#[derive(clap::Args)]
+pub(crate) struct ShowArgs {
+    /// The run: its id, the beginning of it, or `last`.
+    run: String,
+}
+
+pub(crate) fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<Exit> {
+    let view = global.view()?;
+    let id = view.find(&args.run)?;
+    let history = view.history(id)?;
+    let run = history.fold()?;
+    if global.json {
+        style::line(&state_json(&run).to_json())?;
+        return Ok(Exit::Done);
+    }
+    let plan = &run.plan;
+    style::line(&format!("{}  {}", style::bold(&id.to_string()), style::status(run.phase.name())))?;
+    let field = |name: &str, value: &str| style::line(&format!("{} {value}", style::dim(&format!("{name:<10}"))));
+    field("workflow", &format!("{} {}", plan.qualified_name(), plan.version))?;
+    field("plan", &plan.digest.to_string())?;
+    field("started", &run.started_at.to_string())?;
+    if let Some(last) = history.entries.last() {
+        let took = style::span(last.at.0 - run.started_at.0);
+        field(if run.is_open() { "last event" } else { "ended" }, &format!("{} ({took})", last.at))?;
+    }
+    field("events", &run.events.to_string())?;
+    field("input", &pretty(&run.input)?)?;
+    match &run.phase {
+        Phase::Completed { output } => field("output", &pretty(output)?)?,
+        Phase::Faulted { problem } => field("error", &pretty(&Value::from_serialize(problem)?)?)?,
+        Phase::Cancelled { reason } => field("reason", reason)?,
+        Phase::Running | Phase::Paused => {
+            field("context", &pretty(&run.context)?)?;
+            for source in run.wake_sources() {
+                field("waits for", &sentence(&source))?;
+            }
+        }
+    }
+    style::say(&format!("`cpd log {id}` prints every event, `cpd replay {id}` proves them."));
+    Ok(Exit::Done)
+}
+
+fn pretty(value: &Value) -> anyhow::Result<String> {
+    Ok(serde_json::to_string_pretty(value)?.replace('\n', "\n           "))
+}
+
+fn state_json(run: &Run) -> Value {
+    let mut object = json!({
+        "runId": run.id.to_string(),
+        "workflow": *run.plan.qualified_name(),
+        "version": *run.plan.version,
+        "plan": run.plan.digest.to_string(),
+        "status": run.phase.name(),
+        "startedAt": run.started_at.to_string(),
+        "events": run.events,
+        "input": run.input,
+        "context": run.context,
+        "waitsFor": run.wake_sources().iter().map(wake_json).collect::<Vec<_>>(),
+    });
+    let more = match &run.phase {
+        Phase::Completed { output } => Some(("output", output.clone())),
+        Phase::Faulted { problem } => Some(("error", Value::from_serialize(problem).unwrap_or_default())),
+        Phase::Cancelled { reason } => Some(("reason", Value::Str(reason.clone()))),
+        Phase::Running | Phase::Paused => None,
+    };
+    if let (Value::Obj(map), Some((key, value))) = (&mut object, more) {
+        std::sync::Arc::make_mut(map).insert(key.into(), value);
+    }
+    object
+}
+
+/// `cpd why`
+#[derive(clap::Args)]
+pub(crate) struct WhyArgs {
+    /// The run: its id, the beginning of it, or `last`.
+    run: String,
+}
+
+pub(crate) fn why(global: &Global, args: &WhyArgs) -> anyhow::Result<Exit> {
+    let view = global.view()?;
+    let id = view.find(&args.run)?;
+    let run = view.history(id)?.fold()?;
+    let sources = run.wake_sources();
+    if global.json {
+        let sources = sources.iter().map(wake_json).collect::<Vec<_>>();
+        style::line(&json!({ "runId": id.to_string(), "status": run.phase.name(), "waitsFor": sources }).to_json())?;
+        return Ok(Exit::Done);
+    }
+    let line = match &run.phase {
+        Phase::Completed { .. } => "it has completed".to_owned(),
+        Phase::Faulted { problem } => format!("it has faulted: {problem}"),
+        Phase::Cancelled { reason } => format!("it was cancelled: {reason}"),
+        Phase::Running | Phase::Paused => sources.iter().map(sentence).collect::<Vec<_>>().join("; "),
+    };
+    style::line(&line)?;
+    if run.is_open() && cpd_journal::DirLock::owner(&global.data).is_none() {
+        style::say(&format!("No process drives this data directory now: `cpd resume {id}` does."));
+    }
+    Ok(Exit::Done)
+}
+
+/// A wake-source in a sentence.
+pub(crate) fn sentence(source: &WakeSource) -> String {
+    match source {
+        WakeSource::Agenda => "it has something to do at once".to_owned(),
+        WakeSource::Timer { at, task, what } => format!("{what} of {task} at {at}"),
+        WakeSource::Call { task, operation, attempt, since } => {
+            format!("the outcome of {operation} at {task} (attempt {attempt}, since {since})")
+        }
+        WakeSource::Reconciliation { task } => format!("the connector's answer to what became of {task}"),
+        WakeSource::Operator { task, problem } => format!(
+            "an operator to say what became of {task} ({problem}): `cpd resolve <run> {task} --succeeded JSON | --retry | --failed`"
+        ),
+        WakeSource::Resume => "an operator to resume it: it is paused".to_owned(),
+    }
+}
+
+fn wake_json(source: &WakeSource) -> Value {
+    match source {
+        WakeSource::Agenda => json!({ "what": "turn" }),
+        WakeSource::Timer { at, task, what } => json!({ "what": "timer", "for": what, "task": &**task, "at": at.to_string() }),
+        WakeSource::Call { task, operation, attempt, since } => json!({
+            "what": "call", "task": &**task, "operation": &**operation, "attempt": attempt, "since": since.to_string(),
+        }),
+        WakeSource::Reconciliation { task } => json!({ "what": "reconciliation", "task": &**task }),
+        WakeSource::Operator { task, problem } => {
+            json!({ "what": "operator", "task": &**task, "problem": problem.to_string() })
+        }
+        WakeSource::Resume => json!({ "what": "resume" }),
+    }
+}

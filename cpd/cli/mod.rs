@@ -1,0 +1,195 @@
+//! The command line: data on stdout, talk on stderr, `--json` wherever there is data, exit codes as in [`crate::exit`].
+
+mod definitions;
+mod demo;
+mod history;
+mod journal;
+mod lists;
+mod operate;
+mod policy;
+mod replay;
+mod run;
+mod sandbox;
+mod style;
+mod timeline;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use cpd_engine::Error;
+use cpd_engine::view::View;
+
+use crate::config::Config;
+use crate::exit::Exit;
+
+/// Durable workflows for enterprise AI operations: run them, watch them, prove what happened.
+#[derive(Parser)]
+#[command(name = "cpd", version, max_term_width = 100, propagate_version = true)]
+#[command(after_help = "Start with `cpd demo`: it sets everything up, runs the main job, kills itself in the middle and \
+    comes back.\n\nExit codes: 0 done, 1 could not, 2 usage, 3 run faulted, 4 run cancelled, 5 replay diverged or \
+    verification failed, 6 still waiting.")]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(clap::Args, Clone)]
+pub(crate) struct Global {
+    /// The data directory: journal, index, configuration.
+    #[arg(long, global = true, env = "CPD_DATA", default_value = ".cpd", value_name = "DIR")]
+    pub data: PathBuf,
+    /// A configuration file instead of DIR/cpd.toml.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print data as JSON.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// When to use colours.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: style::When,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Set everything up and run the main job, with a crash in the middle.
+    Demo(demo::Args),
+    /// Run a registered workflow, or a definition in a file, and wait for its end.
+    Run(run::Args),
+    /// Register definitions: files, or directories of them.
+    Register(definitions::RegisterArgs),
+    /// Check definitions without registering them.
+    Validate(definitions::ValidateArgs),
+    /// List what is registered: workflows, policies, agents, operations.
+    Registry,
+    /// List runs, newest first.
+    Runs(lists::RunsArgs),
+    /// Show a run: its state, input, output, tasks.
+    Show(lists::ShowArgs),
+    /// Say in a line what a run waits for.
+    Why(lists::WhyArgs),
+    /// Print the log of a run: every event.
+    Log(history::Args),
+    /// Rebuild every state of a run from the journal, decide everything again, and compare.
+    Replay(replay::Args),
+    /// Cancel a run.
+    Cancel(operate::Args),
+    /// Pause a run: outcomes are still recorded, nothing new begins.
+    Pause(operate::Args),
+    /// Let a paused run go on; drives a run that waits for this process, and waits for its end.
+    Resume(operate::ResumeArgs),
+    /// Say what became of an effect whose outcome is unknown.
+    Resolve(operate::ResolveArgs),
+    /// Policies: list, evaluate, test.
+    #[command(subcommand)]
+    Policy(policy::Command),
+    /// The journal: verify, inspect, export.
+    #[command(subcommand)]
+    Journal(journal::Command),
+    /// The audit trail: verify that it is complete and unchanged.
+    #[command(subcommand)]
+    Audit(journal::AuditCommand),
+    /// Start a loopback server that answers as Atlas and as a language model, to try things with.
+    Sandbox(sandbox::Args),
+    /// Print a completion script.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and versions to stdout, errors to stderr; a closed pipe is no reason to complain.
+            drop(error.print());
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    style::init(cli.global.color);
+    let json = cli.global.json;
+    match dispatch(cli) {
+        Ok(exit) => exit.into(),
+        Err(error) if is_broken_pipe(&error) => Exit::Done.into(),
+        Err(error) => {
+            report(&error, json);
+            Exit::Failed.into()
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
+    let global = cli.global;
+    match cli.command {
+        Command::Demo(args) => demo::demo(&global, &args),
+        Command::Run(args) => run::run(&global, &args),
+        Command::Register(args) => definitions::register(&global, &args),
+        Command::Validate(args) => definitions::validate(&global, &args),
+        Command::Registry => definitions::registry(&global),
+        Command::Runs(args) => lists::runs(&global, &args),
+        Command::Show(args) => lists::show(&global, &args),
+        Command::Why(args) => lists::why(&global, &args),
+        Command::Log(args) => history::log(&global, &args),
+        Command::Replay(args) => replay::replay(&global, &args),
+        Command::Cancel(args) => operate::cancel(&global, &args),
+        Command::Pause(args) => operate::pause(&global, &args),
+        Command::Resume(args) => operate::resume(&global, &args),
+        Command::Resolve(args) => operate::resolve(&global, &args),
+        Command::Policy(command) => policy::policy(&global, &command),
+        Command::Journal(command) => journal::journal(&global, &command),
+        Command::Audit(command) => journal::audit(&global, &command),
+        Command::Sandbox(args) => sandbox::sandbox(&global, &args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "cpd", &mut script);
+            style::out(&String::from_utf8_lossy(&script))?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+impl Global {
+    /// The configuration of the data directory.
+    pub fn config(&self) -> anyhow::Result<Config> {
+        crate::config::load(self.config.as_deref(), &self.data)
+    }
+
+    /// A look at the data directory.
+    pub fn view(&self) -> anyhow::Result<View> {
+        View::open(&self.data).with_context(|| {
+            format!("look at the data directory {}; `cpd run` or `cpd demo` makes one, `--data` names another", self.data.display())
+        })
+    }
+}
+
+/// A runtime for commands that drive an engine.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+}
+
+/// Prints an error for people on stderr: what, why, and what to do; definitions with a picture of the line.
+fn report(error: &anyhow::Error, json: bool) {
+    let invalid = error.chain().find_map(|e| match e.downcast_ref::<Error>() {
+        Some(Error::Invalid { file, diagnostics, .. }) => Some((file, diagnostics)),
+        _ => None,
+    });
+    if let Some((file, diagnostics)) = invalid {
+        definitions::print_diagnostics(file, diagnostics, json);
+        return;
+    }
+    let mut lines = format!("{} {error}", style::error("error:"));
+    for cause in error.chain().skip(1) {
+        lines.push_str(&format!("\n  {} {cause}", style::dim("because:")));
+    }
+    style::say(&lines);
+}

@@ -1,0 +1,145 @@
+//! `cpd cancel`, `pause`, `resume`, `resolve`: what operators do to runs.
+
+use cpd_core::machine::{Phase, Resolution, RunId};
+use cpd_core::problem::{Problem, Standard};
+use cpd_core::json;
+use cpd_engine::{Engine, Error, RunHandle};
+
+use super::{Global, run, style};
+use crate::exit::Exit;
+use crate::wiring;
+
+/// `cpd cancel`, `cpd pause`
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The run: its id, the beginning of it, or `last`.
+    run: String,
+    /// Why; it stands in the log.
+    #[arg(long, default_value = "asked by an operator")]
+    reason: String,
+}
+
+/// `cpd resume`
+#[derive(clap::Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    operate: Args,
+    /// Return at once; the next cpd process over the data directory drives the run.
+    #[arg(long)]
+    detach: bool,
+    /// Say nothing on the way.
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+/// `cpd resolve`
+#[derive(clap::Args)]
+#[command(group(clap::ArgGroup::new("how").required(true).args(["succeeded", "retry", "failed"])))]
+pub(crate) struct ResolveArgs {
+    /// The run: its id, the beginning of it, or `last`.
+    run: String,
+    /// The task: its reference (`/do/0/name`) or name. Not needed if only one waits.
+    task: Option<String>,
+    /// It happened; this was the output (JSON or @file).
+    #[arg(long, value_name = "JSON|@FILE")]
+    succeeded: Option<String>,
+    /// Call it again, with the same idempotency key.
+    #[arg(long)]
+    retry: bool,
+    /// It did not happen: raise an error.
+    #[arg(long)]
+    failed: bool,
+    /// With --failed: what to say.
+    #[arg(long, default_value = "an operator says that it did not happen")]
+    reason: String,
+}
+
+pub(crate) fn cancel(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    operate(global, &args.run, "cancelled", async |run| run.cancel(&actor(), &args.reason).await)
+}
+
+pub(crate) fn pause(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    operate(global, &args.run, "paused", async |run| run.pause(&actor(), &args.reason).await)
+}
+
+pub(crate) fn resolve(global: &Global, args: &ResolveArgs) -> anyhow::Result<Exit> {
+    let resolution = match &args.succeeded {
+        Some(output) => Resolution::Succeeded(run::read_input(output)?),
+        None if args.retry => Resolution::Retry,
+        None => Resolution::Failed(Problem::standard(Standard::Runtime, &args.reason)),
+    };
+    operate(global, &args.run, "resolved", async |run| {
+        run.resolve(args.task.as_deref(), resolution.clone(), &actor()).await
+    })
+}
+
+pub(crate) fn resume(global: &Global, args: &ResumeArgs) -> anyhow::Result<Exit> {
+    let id = find(global, &args.operate.run)?;
+    let config = global.config()?;
+    super::runtime()?.block_on(async {
+        let live = (!args.quiet && !args.detach).then(run::Live::default);
+        let open = |b: cpd_engine::Builder| {
+            let b = b.dispatching(!args.detach);
+            match live {
+                Some(live) => b.observer(std::sync::Arc::new(live)),
+                None => b,
+            }
+        };
+        let engine = wiring::open(&global.data, &config, open).await?;
+        let handle = engine.run(id);
+        let result = async {
+            if handle.state().await?.phase == Phase::Paused {
+                handle.resume(&actor(), &args.operate.reason).await?;
+            }
+            if args.detach { done(global, &handle, "resumed").await } else { run::finish(&handle, global.json, args.quiet).await }
+        }
+        .await;
+        engine.stop().await?;
+        result
+    })
+}
+
+/// Opens the directory without driving anything, does one thing to one run, and says so.
+fn operate(
+    global: &Global,
+    run: &str,
+    what: &str,
+    act: impl AsyncFnOnce(&RunHandle) -> Result<(), Error>,
+) -> anyhow::Result<Exit> {
+    let id = find(global, run)?;
+    let config = global.config()?;
+    super::runtime()?.block_on(async {
+        let engine: Engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
+        let handle = engine.run(id);
+        let result = match act(&handle).await {
+            Ok(()) => done(global, &handle, what).await,
+            Err(error) => Err(error.into()),
+        };
+        engine.stop().await?;
+        result
+    })
+}
+
+async fn done(global: &Global, handle: &RunHandle, what: &str) -> anyhow::Result<Exit> {
+    let id = handle.id();
+    let status = handle.state().await?.phase.name();
+    if global.json {
+        style::line(&json!({ "runId": id.to_string(), "status": status }).to_json())?;
+    } else {
+        style::say(&format!("Run {id} was {what}; it is {status}."));
+        if status == "running" {
+            style::say(&format!("`cpd resume {id}` drives it on."));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn find(global: &Global, run: &str) -> anyhow::Result<RunId> {
+    Ok(global.view()?.find(run)?)
+}
+
+/// Who does it, for the log.
+fn actor() -> String {
+    let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
+    format!("cli:{}", user.as_deref().unwrap_or("unknown"))
+}

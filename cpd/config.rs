@@ -1,0 +1,134 @@
+//! Where the outside world is: `cpd.toml` in the data directory (or `--config FILE`), and the environment above it.
+//!
+//! The embedded defaults need no account, no network and no server; `cpd/default.toml` is the complete, commented
+//! reference. Unknown keys are refused by name.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use cpd_connectors::atlas::config::AtlasConfig;
+use cpd_connectors::http::HttpConfig;
+use serde::Deserialize;
+
+/// The reference configuration.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// The configuration of a data directory.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// `[connectors]`
+    pub connectors: Connectors,
+}
+
+/// `[connectors.*]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Connectors {
+    /// `[connectors.drift]`
+    pub drift: Drift,
+    /// `[connectors.http]`
+    pub http: HttpConfig,
+    /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
+    pub atlas: Option<AtlasConfig>,
+}
+
+/// `[connectors.drift]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Drift {
+    /// Where data files are; relative to the current directory.
+    pub base_dir: PathBuf,
+    /// Whether an input may name any file of the machine.
+    pub allow_absolute: bool,
+}
+
+impl Default for Drift {
+    fn default() -> Self {
+        Self { base_dir: PathBuf::from("."), allow_absolute: true }
+    }
+}
+
+/// The name of the file in a data directory.
+pub const FILE: &str = "cpd.toml";
+
+/// Reads the configuration of a data directory.
+///
+/// # Errors
+/// If a file was named and is not there, or a file is wrong.
+pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
+    let path = match named {
+        Some(path) => path.to_owned(),
+        None => data.join(FILE),
+    };
+    let mut config = match std::fs::read_to_string(&path) {
+        Ok(text) => toml::from_str(&text).with_context(|| format!("read the configuration {}", path.display()))?,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => Config::default(),
+        Err(e) => return Err(e).with_context(|| format!("read the configuration {}", path.display())),
+    };
+    from_environment(&mut config, |name| std::env::var(name).ok())?;
+    Ok(config)
+}
+
+/// `CPD_ATLAS_MLFLOW_URL` and `CPD_ATLAS_TRAINING_URL` say where Atlas is without a file.
+fn from_environment(config: &mut Config, get: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    let (mlflow, training) = (get("CPD_ATLAS_MLFLOW_URL"), get("CPD_ATLAS_TRAINING_URL"));
+    match (&mut config.connectors.atlas, mlflow, training) {
+        (_, None, None) => {}
+        (Some(atlas), mlflow, training) => {
+            atlas.mlflow.url = mlflow.unwrap_or_else(|| std::mem::take(&mut atlas.mlflow.url));
+            atlas.training.url = training.unwrap_or_else(|| std::mem::take(&mut atlas.training.url));
+        }
+        (none, Some(mlflow), Some(training)) => *none = Some(atlas(&mlflow, &training)),
+        (None, one, _) => {
+            let missing = if one.is_none() { "CPD_ATLAS_MLFLOW_URL" } else { "CPD_ATLAS_TRAINING_URL" };
+            bail!("find Atlas: {missing} is not set, and there is no [connectors.atlas] in the configuration");
+        }
+    }
+    Ok(())
+}
+
+/// Atlas at two addresses, with the defaults for everything else.
+pub fn atlas(mlflow: &str, training: &str) -> AtlasConfig {
+    use cpd_connectors::atlas::config::{MlflowConfig, Poll, TrainingConfig};
+    AtlasConfig {
+        mlflow: MlflowConfig { url: mlflow.to_owned(), token_secret: None },
+        training: TrainingConfig {
+            url: training.to_owned(),
+            token_secret: None,
+            callback_url: None,
+            poll: Poll::default(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reference_is_complete_valid_and_says_the_defaults() {
+        let reference: Config = toml::from_str(DEFAULT).unwrap();
+        assert_eq!(reference.connectors.http, HttpConfig::default());
+        assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
+        assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
+        assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
+        let uncommented: String = DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
+        let all: Config = toml::from_str(&uncommented).unwrap();
+        assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let error = toml::from_str::<Config>("[connectors.htp]\n").unwrap_err().to_string();
+        assert!(error.contains("`htp`") && error.contains("`http`"), "{error}");
+    }
+
+    #[test]
+    fn half_of_atlas_in_the_environment_is_an_error_that_names_the_other_half() {
+        let mut config = Config::default();
+        let only = |name: &str| (name == "CPD_ATLAS_MLFLOW_URL").then(|| "http://127.0.0.1:5000".to_owned());
+        let error = from_environment(&mut config, only).unwrap_err().to_string();
+        assert!(error.contains("CPD_ATLAS_TRAINING_URL"), "{error}");
+    }
+}

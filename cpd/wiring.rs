@@ -1,0 +1,117 @@
+//! Connectors from a configuration, and an engine from a data directory.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use cpd_connector_api::clock::SystemClock as ConnectorClock;
+use cpd_connector_api::secret::{Secret, Secrets};
+use cpd_connector_api::{BoxFuture, Connector, OperationSpec, Outcome, Problem, Request, Standard};
+use cpd_connectors::agent::Agent;
+use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
+use cpd_connectors::atlas::Atlas;
+use cpd_connectors::drift::{DriftConfig, DriftConnector};
+use cpd_connectors::http::{Http, HttpClient};
+use cpd_engine::{Builder, Engine};
+use parking_lot::RwLock;
+
+use crate::config::{self, Config};
+
+/// Secrets from the environment: `mlflow-token` is `CPD_SECRET_MLFLOW_TOKEN`. Asked for at the moment of a call.
+struct EnvironmentSecrets;
+
+impl Secrets for EnvironmentSecrets {
+    fn secret(&self, name: &str) -> Option<Secret> {
+        let name: String =
+            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+        std::env::var(format!("CPD_SECRET_{name}")).ok().map(Secret::new)
+    }
+}
+
+/// The agents of the engine's registry, once there is an engine.
+#[derive(Clone, Default)]
+struct RegisteredAgents(Arc<RwLock<Option<Engine>>>);
+
+impl Agents for RegisteredAgents {
+    fn agent(&self, name: &str, version: Option<&str>) -> Lookup {
+        let guard = self.0.read();
+        let Some(engine) = &*guard else { return Lookup::Unknown };
+        let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
+        let Some(agent) = engine.registry().agent(&name) else { return Lookup::Unknown };
+        match AgentDocument::from_value(&agent.document) {
+            Ok(document) => Lookup::Found(Arc::new(document)),
+            Err(error) => Lookup::Suspended(format!("its document is wrong: {error}")),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.read().as_ref().map(|e| e.registry().agent_names()).unwrap_or_default()
+    }
+}
+
+/// A connector whose operations are known but cannot be called, because nobody said where the other side is.
+struct Unconfigured {
+    known: Atlas,
+}
+
+impl Connector for Unconfigured {
+    fn name(&self) -> &str {
+        self.known.name()
+    }
+
+    fn operations(&self) -> Vec<OperationSpec> {
+        self.known.operations()
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
+        let detail = format!(
+            "call {}: nobody said where Atlas is; set [connectors.atlas] in cpd.toml, or CPD_ATLAS_MLFLOW_URL and \
+             CPD_ATLAS_TRAINING_URL (`cpd sandbox` starts one to try with)",
+            request.operation
+        );
+        Box::pin(async move { Outcome::Refused(Problem::standard(Standard::Configuration, detail)) })
+    }
+}
+
+/// An engine over `data` with every connector of the configuration; `more` adds to it before it opens.
+///
+/// # Errors
+/// If a connector cannot be made or the directory cannot be opened.
+pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Builder) -> anyhow::Result<Engine> {
+    let agents = RegisteredAgents::default();
+    let builder = Engine::builder(data).connectors(connectors(config, agents.clone())?);
+    let engine = more(builder).open().await?;
+    *agents.0.write() = Some(engine.clone());
+    Ok(engine)
+}
+
+fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
+    let secrets: Arc<dyn Secrets> = Arc::new(EnvironmentSecrets);
+    let client = HttpClient::new(config.connectors.http.clone(), Arc::new(ConnectorClock))?;
+    let drift = DriftConfig {
+        allow_absolute: config.connectors.drift.allow_absolute,
+        ..DriftConfig::new(&config.connectors.drift.base_dir)
+    };
+    let atlas: Arc<dyn Connector> = match &config.connectors.atlas {
+        Some(atlas) => Arc::new(Atlas::mlflow(atlas, client.clone(), secrets.clone()).context("configure Atlas")?),
+        None => {
+            let nowhere = config::atlas("http://atlas.invalid", "http://atlas.invalid");
+            let known = Atlas::mlflow(&nowhere, client.clone(), secrets.clone()).context("configure Atlas")?;
+            Arc::new(Unconfigured { known })
+        }
+    };
+    Ok(vec![
+        Arc::new(Http::new(client.clone())),
+        Arc::new(DriftConnector::new(drift)),
+        atlas,
+        Arc::new(Agent::new(Arc::new(agents), client, secrets)),
+    ])
+}
+
+/// The operations of every connector, without an engine: for checking definitions.
+///
+/// # Errors
+/// If a connector cannot be made.
+pub fn operations(config: &Config) -> anyhow::Result<Vec<OperationSpec>> {
+    Ok(connectors(config, RegisteredAgents::default())?.iter().flat_map(|c| c.operations()).collect())
+}

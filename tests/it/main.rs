@@ -1,0 +1,5 @@
+//! The end-to-end tests, in one binary: each module is one thing that a user could see go wrong.
+
+mod crash;
+mod real;
+mod support;
