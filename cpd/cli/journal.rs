@@ -92,7 +92,7 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
 
 pub(crate) fn audit(global: &Global, command: &AuditCommand) -> anyhow::Result<Exit> {
     let AuditCommand::Verify = command;
-    let report = verify(&global.data.join("journal"))?;
+    let report = verify(global.data.join("journal"))?;
     print_report(global, &report)
 }
 
