@@ -171,7 +171,7 @@ async fn every_shipped_workflow_comes_to_the_same_end_from_every_crash_point() {
         for cut in before + 1..end {
             let cut = usize::try_from(cut).expect("a small file");
             let dir = crashed(&undisturbed, cut);
-            let (log, recovered) = Log::open(&dir.path().join("journal"), Options::default()).expect("a log");
+            let (log, recovered) = Log::open(dir.path().join("journal"), Options::default()).expect("a log");
             // What was cut may have been zeros: then the frame is whole.
             let zeros = undisturbed.journal[cut..usize::try_from(end).expect("a small file")].iter().all(|b| *b == 0);
             let expected = if zeros { whole } else { lsn };
