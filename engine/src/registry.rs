@@ -634,11 +634,18 @@ fn split(name: &str) -> (String, Option<&str>) {
 
 fn not_registered(what: &'static str, name: &str, names: &[Arc<str>]) -> Error {
     let wanted = normal(name);
-    let near = names.iter().max_by(|a, b| {
-        let score = |n: &str| strsim::jaro_winkler(normal(n).rsplit('/').next().unwrap_or(n), &wanted);
-        score(a).total_cmp(&score(b))
-    });
-    let hint = near.map_or_else(|| "; nothing is registered yet".to_owned(), |n| format!("; did you mean {n}?"));
+    let score = |n: &Arc<str>| strsim::jaro_winkler(normal(n).rsplit('/').next().unwrap_or(n), &wanted);
+    let near = names.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
+    let hint = match near {
+        None => "; nothing is registered yet: `cpd register FILE`".to_owned(),
+        Some(near) if score(near) > 0.8 => format!("; did you mean {near}?"),
+        Some(_) => {
+            let mut known: Vec<&str> = names.iter().map(|n| &**n).collect();
+            known.sort_unstable();
+            known.dedup();
+            format!("; registered: {}", known.join(", "))
+        }
+    };
     Error::NotRegistered { what, name: name.to_owned(), hint }
 }
 
