@@ -55,8 +55,11 @@ pub const FILE: &str = "cpd.toml";
 /// Reads the configuration of a data directory.
 ///
 /// # Errors
-/// If a file was named and is not there, or a file is wrong.
+/// If a file was named and is not there, a file is wrong, or the data directory is not one.
 pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
+    if data.exists() && !data.is_dir() {
+        bail!("use the data directory {}: it is not a directory; `--data DIR` names another", data.display());
+    }
     let path = match named {
         Some(path) => path.to_owned(),
         None => data.join(FILE),

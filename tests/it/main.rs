@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much they tried")]
 
+mod cli;
 mod crash;
 mod real;
 mod support;
