@@ -113,7 +113,8 @@ mod tests {
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
-        let uncommented: String = DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
+        let uncommented: String =
+            DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
         let all: Config = toml::from_str(&uncommented).unwrap();
         assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
     }

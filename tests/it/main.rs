@@ -1,5 +1,7 @@
 //! The end-to-end tests, in one binary: each module is one thing that a user could see go wrong.
 
+#![expect(clippy::print_stdout, reason = "tests say how much they tried")]
+
 mod crash;
 mod real;
 mod support;
