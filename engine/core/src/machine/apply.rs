@@ -14,7 +14,7 @@ use crate::value::Map;
 
 use super::event::{Command, Event, Export, Handling, Piece, Resolution};
 use super::ids::{ActId, RunId};
-use super::state::{Abandoned, Act, Binding, Departed, CallPhase, Calling, Phase, Run, Status};
+use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status};
 
 /// An event that does not fit the state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -160,9 +160,7 @@ impl Run {
             (Event::TaskEntered { items: None, .. }, Action::Do(_) | Action::Fork { .. } | Action::Try { .. }) => true,
             (Event::TaskReturned { .. }, Action::Set(_)) => true,
             (Event::EventEmitted { .. }, Action::Emit { .. }) => true,
-            (Event::CaseTaken { case, .. }, Action::Switch(cases)) => {
-                case.is_none_or(|c| (c as usize) < cases.len())
-            }
+            (Event::CaseTaken { case, .. }, Action::Switch(cases)) => case.is_none_or(|c| (c as usize) < cases.len()),
             (Event::PolicyDecided { .. }, Action::Decide(_)) => true,
             (Event::TaskStarted { .. }, Action::Call(_)) => true,
             (Event::WaitStarted { .. }, Action::Wait(_)) => true,
@@ -292,7 +290,10 @@ impl Run {
             Status::List { jumps } | Status::Trying { jumps, .. } => (outer, act.iteration.clone(), *jumps),
             _ => (outer, act.iteration.clone(), 0),
         };
-        let iteration = if jumps > 0 { Arc::from(format!("{iteration}~{jumps}")) } else { iteration };
+        // Once a list around has jumped, every list below says how often, even if never: else the second round of an outer
+        // list and the second round of an inner one would be the same iteration, and two effects would have one key.
+        let counted = jumps > 0 || iteration.contains('~');
+        let iteration = if counted { Arc::from(format!("{iteration}~{jumps}")) } else { iteration };
         self.spawn(node, Some(parent), 0, input, bindings, iteration, at);
     }
 
@@ -353,7 +354,8 @@ impl Run {
         let parent_index = self.acts.binary_search_by_key(&parent, |a| a.id).expect("a parent outlives its children");
         let holder = &mut self.acts[parent_index];
         let parent_node = plan.node(holder.node);
-        if let (Status::Branches { outputs }, Action::Fork { compete, .. }) = (&mut holder.status, &parent_node.action) {
+        if let (Status::Branches { outputs }, Action::Fork { compete, .. }) = (&mut holder.status, &parent_node.action)
+        {
             if *compete {
                 self.drop_below(parent, commands);
                 self.returned(parent, output, parent_node.then, at, commands);
@@ -424,10 +426,13 @@ impl Run {
             ) if asked && *attempt == calling.attempt => None,
             (Event::TaskSucceeded { .. } | Event::TaskRefused { .. }, _) => Some("in flight in that attempt"),
             (Event::TaskFailed { .. } | Event::TaskUnknown { .. }, _) => Some("in flight in that attempt"),
-            (Event::TaskDelayed { .. } | Event::TaskQuestioned { .. }, CallPhase::Undetermined { .. }) => None,
-            (Event::TaskDelayed { .. } | Event::TaskQuestioned { .. }, _) => Some("undetermined"),
-            (Event::TaskParked { .. }, CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_)) => None,
-            (Event::TaskParked { .. }, _) => Some("undetermined"),
+            (Event::TaskQuestioned { .. }, CallPhase::Undetermined { .. }) => None,
+            (Event::TaskQuestioned { .. }, _) => Some("undetermined"),
+            (
+                Event::TaskDelayed { .. } | Event::TaskParked { .. },
+                CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_),
+            ) => None,
+            (Event::TaskDelayed { .. } | Event::TaskParked { .. }, _) => Some("undetermined"),
             (Event::TaskRetried { attempt, .. }, phase) => {
                 let may = !matches!(phase, CallPhase::InFlight | CallPhase::Parked(_));
                 (!(may && *attempt == calling.attempt + 1)).then_some("to be retried")
@@ -467,7 +472,8 @@ impl Run {
                 self.settle(id);
             }
             Event::TaskParked { .. } => {
-                let (CallPhase::Undetermined { problem, .. } | CallPhase::Unreconciled(problem)) = &calling.phase else {
+                let (CallPhase::Undetermined { problem, .. } | CallPhase::Unreconciled(problem)) = &calling.phase
+                else {
                     unreachable!("checked above")
                 };
                 calling.phase = CallPhase::Parked(problem.clone());
@@ -570,8 +576,15 @@ impl Run {
                 }
                 let what = if *attempt { "an attempt of task" } else { "task" };
                 let name = if id == ActId(0) { "workflow" } else { what };
-                let since = self.acts[index].started_at;
-                let after = at.since(since).as_millis();
+                let since = match (&self.acts[index].status, &node.action) {
+                    // The current attempt began as long before its deadline as it may take.
+                    (Status::Trying { attempt_deadline: Some(end), .. }, Action::Try { catch, .. }) if *attempt => {
+                        let longest = catch.retry.as_ref().and_then(|r| r.attempt_max).unwrap_or_default();
+                        at.since(*end) + longest
+                    }
+                    _ => at.since(self.acts[index].started_at),
+                };
+                let after = since.as_millis();
                 let detail = format!("{name} {} did not end within its timeout ({after} ms)", node.name);
                 let problem = Problem::standard(Standard::Timeout, detail);
                 self.drop_below(id, commands);
@@ -668,7 +681,8 @@ impl Run {
 
     /// Remembers a call that may still be under way, and tells the connector.
     fn abandon(&mut self, act: &Act, commands: &mut Vec<Command>) {
-        if let Status::Calling(Calling { attempt, phase: CallPhase::InFlight | CallPhase::Reconciling(_), .. }) = act.status
+        if let Status::Calling(Calling { attempt, phase: CallPhase::InFlight | CallPhase::Reconciling(_), .. }) =
+            act.status
         {
             self.abandoned.push(Abandoned { act: act.id, node: act.node, attempt });
             commands.push(Command::CancelCall { act: act.id, attempt, node: act.node });
