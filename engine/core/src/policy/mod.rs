@@ -336,8 +336,7 @@ impl Policy {
 
 /// An object schema over named members.
 fn object_schema(members: &Map, required: impl Fn(&Value) -> bool) -> Value {
-    let needed: Vec<Value> =
-        members.iter().filter(|(_, s)| required(s)).map(|(k, _)| Value::Str(k.clone())).collect();
+    let needed: Vec<Value> = members.iter().filter(|(_, s)| required(s)).map(|(k, _)| Value::Str(k.clone())).collect();
     let plain = |s: &Value| {
         let keep = |k: &str| !matches!(k, "default" | "optional" | "description");
         let members = s.as_object().into_iter().flatten().filter(|(k, _)| keep(k));

@@ -52,7 +52,9 @@ fn exit_leaves_only_its_own_list() {
 
 #[test]
 fn exit_of_the_top_list_ends_the_run() {
-    let sim = Sim::start("output: { as: '{ out: . }' }\ndo:\n  - a: { set: { n: 1 }, then: exit }\n  - b: { set: { n: 2 } }\n");
+    let sim = Sim::start(
+        "output: { as: '{ out: . }' }\ndo:\n  - a: { set: { n: 1 }, then: exit }\n  - b: { set: { n: 2 } }\n",
+    );
     assert_eq!(sim.output(), json!({ "out": { "n": 1 } }));
 }
 

@@ -21,7 +21,8 @@ fn each_iteration_gets_the_output_of_the_one_before() {
 #[test]
 fn a_loop_over_nothing_hands_its_input_on() {
     for items in [json!({ "items": [], "n": 1 }), json!({ "n": 1 })] {
-        let sim = Sim::start_with("do:\n  - l: { for: { in: .items }, do: [ { a: { set: { n: 2 } } } ] }\n", items.clone());
+        let sim =
+            Sim::start_with("do:\n  - l: { for: { in: .items }, do: [ { a: { set: { n: 2 } } } ] }\n", items.clone());
         assert_eq!(sim.output(), items);
         assert_eq!(sim.count("IterationStarted"), 0);
     }
@@ -116,9 +117,8 @@ fn exit_ends_an_iteration_not_the_loop() {
 
 #[test]
 fn a_loop_of_many_iterations_yields_and_comes_to_its_end() {
-    let mut sim = Sim::start(
-        "do:\n  - l: { for: { in: '[range(2000)]' }, do: [ { a: { set: { n: '${ $index }' } } } ] }\n",
-    );
+    let mut sim =
+        Sim::start("do:\n  - l: { for: { in: '[range(2000)]' }, do: [ { a: { set: { n: '${ $index }' } } } ] }\n");
     assert!(sim.run.has_more());
     sim.settle();
     assert_eq!(sim.output(), json!({ "n": 1999 }));
