@@ -290,7 +290,10 @@ impl Run {
             Status::List { jumps } | Status::Trying { jumps, .. } => (outer, act.iteration.clone(), *jumps),
             _ => (outer, act.iteration.clone(), 0),
         };
-        let iteration = if jumps > 0 { Arc::from(format!("{iteration}~{jumps}")) } else { iteration };
+        // Once a list around has jumped, every list below says how often, even if never: else the second round of an outer
+        // list and the second round of an inner one would be the same iteration, and two effects would have one key.
+        let counted = jumps > 0 || iteration.contains('~');
+        let iteration = if counted { Arc::from(format!("{iteration}~{jumps}")) } else { iteration };
         self.spawn(node, Some(parent), 0, input, bindings, iteration, at);
     }
 
@@ -423,10 +426,13 @@ impl Run {
             ) if asked && *attempt == calling.attempt => None,
             (Event::TaskSucceeded { .. } | Event::TaskRefused { .. }, _) => Some("in flight in that attempt"),
             (Event::TaskFailed { .. } | Event::TaskUnknown { .. }, _) => Some("in flight in that attempt"),
-            (Event::TaskDelayed { .. } | Event::TaskQuestioned { .. }, CallPhase::Undetermined { .. }) => None,
-            (Event::TaskDelayed { .. } | Event::TaskQuestioned { .. }, _) => Some("undetermined"),
-            (Event::TaskParked { .. }, CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_)) => None,
-            (Event::TaskParked { .. }, _) => Some("undetermined"),
+            (Event::TaskQuestioned { .. }, CallPhase::Undetermined { .. }) => None,
+            (Event::TaskQuestioned { .. }, _) => Some("undetermined"),
+            (
+                Event::TaskDelayed { .. } | Event::TaskParked { .. },
+                CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_),
+            ) => None,
+            (Event::TaskDelayed { .. } | Event::TaskParked { .. }, _) => Some("undetermined"),
             (Event::TaskRetried { attempt, .. }, phase) => {
                 let may = !matches!(phase, CallPhase::InFlight | CallPhase::Parked(_));
                 (!(may && *attempt == calling.attempt + 1)).then_some("to be retried")
@@ -570,8 +576,15 @@ impl Run {
                 }
                 let what = if *attempt { "an attempt of task" } else { "task" };
                 let name = if id == ActId(0) { "workflow" } else { what };
-                let since = self.acts[index].started_at;
-                let after = at.since(since).as_millis();
+                let since = match (&self.acts[index].status, &node.action) {
+                    // The current attempt began as long before its deadline as it may take.
+                    (Status::Trying { attempt_deadline: Some(end), .. }, Action::Try { catch, .. }) if *attempt => {
+                        let longest = catch.retry.as_ref().and_then(|r| r.attempt_max).unwrap_or_default();
+                        at.since(*end) + longest
+                    }
+                    _ => at.since(self.acts[index].started_at),
+                };
+                let after = since.as_millis();
                 let detail = format!("{name} {} did not end within its timeout ({after} ms)", node.name);
                 let problem = Problem::standard(Standard::Timeout, detail);
                 self.drop_below(id, commands);

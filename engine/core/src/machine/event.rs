@@ -153,7 +153,7 @@ pub enum Event {
         /// Whether the process ended while the call was in flight.
         interrupted: bool,
     },
-    /// `Calling`, undetermined → backing off until then; the same key will be used.
+    /// `Calling`, undetermined or not reconciled → backing off until then; the same key will be used.
     TaskDelayed {
         /// Which.
         act: ActId,

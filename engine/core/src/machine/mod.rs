@@ -26,6 +26,8 @@ pub mod event;
 pub mod ids;
 mod scope;
 pub mod state;
+#[cfg(test)]
+mod tests;
 pub mod turn;
 pub mod verify;
 

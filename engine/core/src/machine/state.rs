@@ -134,7 +134,8 @@ pub struct Act {
     /// `try` only: the bindings of `catch.do`, once an error was caught.
     pub caught: Option<Arc<Binding>>,
     /// Which iteration of the loops around it: empty outside of loops, else such as `3` or `0.2`; a list that jumped back
-    /// adds `~n`. With run and task reference it identifies an effect, over retries.
+    /// adds `~n`, and so does every list inside of one that did. With run and task reference it identifies an effect, over
+    /// retries.
     pub iteration: Arc<str>,
     /// When it began.
     pub started_at: Timestamp,
