@@ -165,7 +165,10 @@ impl Global {
     /// A look at the data directory.
     pub fn view(&self) -> anyhow::Result<View> {
         if self.data.exists() && !self.data.is_dir() {
-            anyhow::bail!("look at the data directory {}: it is not a directory; `--data` names another", self.data.display());
+            anyhow::bail!(
+                "look at the data directory {}: it is not a directory; `--data` names another",
+                self.data.display()
+            );
         }
         View::open(&self.data).with_context(|| {
             format!(

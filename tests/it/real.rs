@@ -286,9 +286,11 @@ async fn the_shipped_workflow_runs_on_real_data_against_real_parts() {
     atlas.training.poll.interval_ms = 100;
     config.connectors.atlas = Some(atlas);
     let engine = cpd::wiring::open(&dir.path().join("cpd"), &config, |b| b).await.expect("an engine");
-    for file in
-        ["policies/fraud_max_drift.yaml", "agents/intelligence-summariser.yaml", "workflows/fraud_drift_management.yaml"]
-    {
+    for file in [
+        "policies/fraud_max_drift.yaml",
+        "agents/intelligence-summariser.yaml",
+        "workflows/fraud_drift_management.yaml",
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("definitions").join(file);
         let source = std::fs::read_to_string(path).expect("a definition that ships");
         engine.register(&source, file).await.unwrap_or_else(|e| panic!("{}", crate::support::world::explain(&e)));

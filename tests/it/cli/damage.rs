@@ -68,7 +68,11 @@ fn a_journal_cut_anywhere_comes_back_with_what_is_whole() {
         // As a crash leaves it: what was filled in ahead is zeros; and as a bad copy leaves it: shorter.
         for shorter in [false, true] {
             let mut bytes = whole.bytes.clone();
-            if shorter { bytes.truncate(at) } else { bytes[at..].fill(0) }
+            if shorter {
+                bytes.truncate(at)
+            } else {
+                bytes[at..].fill(0)
+            }
             whole.put(&bytes);
             let verified = whole.place.cpd(&["journal", "verify"]).calm();
             assert!(matches!(verified.code, Some(0 | 1 | 5)), "cut at {at}: {verified:?}");
@@ -79,7 +83,10 @@ fn a_journal_cut_anywhere_comes_back_with_what_is_whole() {
                 }
                 // Runs whose entries are whole are there as they were.
                 let expected = whole.starts.iter().filter(|s| **s < at).count().saturating_sub(2);
-                assert!(runs(&listed).len() >= expected.min(whole.runs.len().saturating_sub(1)) || at < whole.end, "cut at {at}");
+                assert!(
+                    runs(&listed).len() >= expected.min(whole.runs.len().saturating_sub(1)) || at < whole.end,
+                    "cut at {at}"
+                );
             } else {
                 assert_eq!(listed.code, Some(1), "cut at {at}: {listed:?}");
                 assert!(listed.stderr.contains("error:"), "cut at {at}: {listed:?}");

@@ -28,9 +28,10 @@ impl Random {
 }
 
 fn seed() -> u64 {
-    std::env::var("CPD_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| {
-        u64::from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos())
-    })
+    std::env::var("CPD_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| u64::from(SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").subsec_nanos()))
 }
 
 /// Lets a process live for so long, or until it ends.
@@ -109,12 +110,14 @@ fn two_hundred_kills_lose_nothing_that_was_acknowledged_and_repeat_no_effect_und
     for (round, id) in &acknowledged {
         assert!(completed.contains(id), "round {round}: run {id} was acknowledged and is not completed");
         // The key still finds the run that was acknowledged for it.
-        assert!(round % 20 != 0 || {
-            let key = format!("round-{round}");
-            let input = format!("round={round}");
-            let again = place.cpd(&["run", "effects", &input, "--key", &key, "--json", "--quiet"]).exits(0);
-            again.json()["runId"] == id.as_str()
-        });
+        assert!(
+            round % 20 != 0 || {
+                let key = format!("round-{round}");
+                let input = format!("round={round}");
+                let again = place.cpd(&["run", "effects", &input, "--key", &key, "--json", "--quiet"]).exits(0);
+                again.json()["runId"] == id.as_str()
+            }
+        );
     }
 
     // Each run had each of its four effects, each under a key that stands for nothing else.

@@ -8,7 +8,10 @@ use super::{Place, SLEEPY, SUM, detached, eventually, workflow};
 #[test]
 fn a_paused_run_waits_and_a_resumed_one_goes_on() {
     let place = Place::new();
-    place.write("add.yaml", workflow("two", "  - nap: { wait: { milliseconds: 1 } }\n  - done: { set: { ok: true } }\n"));
+    place.write(
+        "add.yaml",
+        workflow("two", "  - nap: { wait: { milliseconds: 1 } }\n  - done: { set: { ok: true } }\n"),
+    );
     let id = detached(&place, &["add.yaml"]);
     let paused = place.cpd(&["pause", &id, "--json", "--reason", "lunch"]).exits(0).json();
     assert_eq!(paused, json!({ "runId": id, "status": "paused" }));
@@ -54,7 +57,9 @@ fn a_completed_run_takes_no_orders() {
 /// A run whose `POST` was in flight when the process was killed: nobody knows what became of it.
 fn in_doubt(place: &Place, server: &Server) -> String {
     let url = server.url("/gate");
-    let tasks = format!("  - pay:\n      call: http\n      with: {{ method: post, endpoint: '{url}', body: {{ amount: 3 }} }}\n");
+    let tasks = format!(
+        "  - pay:\n      call: http\n      with: {{ method: post, endpoint: '{url}', body: {{ amount: 3 }} }}\n"
+    );
     place.write("pay.yaml", workflow("pay", &tasks));
     let run = place.start(&["run", "pay.yaml", "-q"]);
     eventually("the call", || (!server.effects().is_empty()).then_some(()));
