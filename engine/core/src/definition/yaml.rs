@@ -11,7 +11,7 @@
 //!
 //! Never panics, whatever the text.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError};
@@ -186,7 +186,7 @@ pub fn parse(source: &str) -> Result<Yaml, Vec<Diagnostic>> {
         return Err(vec![Diagnostic::error("document-too-large", message)]);
     }
     let mut builder =
-        Builder { source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, found: vec![] };
+        Builder { source, stack: Vec::new(), anchors: BTreeMap::new(), nodes: 0, root: None, found: vec![] };
     for event in Parser::new_from_str(source) {
         let step = match event {
             Ok((event, span)) => builder.event(event, span_of(&span)),
@@ -231,7 +231,7 @@ fn syntax(source: &str, error: &ScanError) -> Diagnostic {
 struct Builder<'s> {
     source: &'s str,
     stack: Vec<Open>,
-    anchors: HashMap<usize, Yaml>,
+    anchors: BTreeMap<usize, Yaml>,
     nodes: usize,
     root: Option<Yaml>,
     found: Vec<Diagnostic>,
@@ -246,7 +246,7 @@ struct Open {
 
 enum Kind {
     List(Vec<Yaml>),
-    Map { members: Vec<Member>, seen: HashMap<Arc<str>, u32>, key: Option<(Arc<str>, Span)> },
+    Map { members: Vec<Member>, seen: BTreeMap<Arc<str>, u32>, key: Option<(Arc<str>, Span)> },
 }
 
 impl Builder<'_> {
@@ -267,7 +267,7 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.tag(tag.as_deref(), span)?;
-                self.open(anchor, span, Kind::Map { members: Vec::new(), seen: HashMap::new(), key: None })
+                self.open(anchor, span, Kind::Map { members: Vec::new(), seen: BTreeMap::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => {

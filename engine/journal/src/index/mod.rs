@@ -126,9 +126,15 @@ pub(crate) fn read_applied(value: Option<&[u8]>) -> Lsn {
 pub fn open_or_rebuild(dir: &Path) -> Result<(Box<dyn Index>, Option<String>), Error> {
     let failed = |action: &'static str, source: std::io::Error| Error { action, driver: DRIVER, source: Box::new(source) };
     let path = dir.join(DRIVER);
+    let mut in_the_way = None;
+    if dir.exists() && !dir.is_dir() {
+        let aside = dir.with_extension("broken");
+        std::fs::rename(dir, &aside).map_err(|e| failed("move aside what is in the way of", e))?;
+        in_the_way = Some(format!("{} was not a directory; it is {} now", dir.display(), aside.display()));
+    }
     std::fs::create_dir_all(dir).map_err(|e| failed("create the directory of", e))?;
     match open_default(&path) {
-        Ok(index) => Ok((index, None)),
+        Ok(index) => Ok((index, in_the_way)),
         Err(error) => {
             let why = format!("{error}: {}", error.source);
             tracing::warn!(%why, "the index will not open; it is made again from the journal");
