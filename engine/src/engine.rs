@@ -16,7 +16,7 @@ use cpd_core::time::Timestamp;
 use cpd_journal::index::Index;
 use cpd_journal::{DirLock, Log, Reader, Writer};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock, stopwatch};
@@ -247,8 +247,8 @@ struct Inner {
     shards: Vec<mpsc::UnboundedSender<Message>>,
     index: Arc<dyn Index>,
     entropy: Arc<dyn Entropy>,
-    /// Runs started with a key, that the index may not know yet.
-    keys: Mutex<BTreeMap<[u8; 16], RunId>>,
+    /// Runs started with a key, that the index may not know yet; empty while the start is not durable.
+    keys: Mutex<BTreeMap<[u8; 16], Arc<OnceCell<RunId>>>>,
     recovered: recovery::Summary,
     data: PathBuf,
     lock: Mutex<Option<DirLock>>,
@@ -411,27 +411,32 @@ impl Starting<'_> {
                 .map_err(|p| Error::StartKey(p.to_string()))?,
         };
         let id = RunId::new(now, inner.entropy.run_id_bytes());
-        if let Some(key) = &key {
-            let hash = index::start_key(&plan.qualified_name(), key);
-            let before = {
-                let mut keys = inner.keys.lock();
-                let known = match keys.get(&hash) {
-                    Some(id) => Some(*id),
-                    None => inner.index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))),
-                };
-                if known.is_none() {
-                    keys.insert(hash, id);
-                }
-                known
-            };
-            if let Some(id) = before {
-                return Ok(RunHandle { engine: engine.clone(), id, existing: true });
-            }
-            shared.indexer.key(hash, id);
-        }
+        let hash = key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
         let start = Start { input, key, actor: self.actor };
-        engine.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await?;
-        Ok(RunHandle { engine: engine.clone(), id, existing: false })
+        let begin = {
+            let engine = engine.clone();
+            move || async move { engine.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await }
+        };
+        let Some(hash) = hash else {
+            begin().await?;
+            return Ok(RunHandle { engine: engine.clone(), id, existing: false });
+        };
+        // Whoever comes second waits until the first one's start is durable, or tries itself if that failed. In a task of
+        // its own, so that a caller who stops waiting does not leave a run that its key does not know.
+        let cell = inner.keys.lock().entry(hash).or_default().clone();
+        let index = inner.index.clone();
+        let starting = shared.tracker.spawn(async move {
+            let started = cell.get_or_try_init(async || {
+                if let Some(known) = index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))) {
+                    return Ok(known);
+                }
+                begin().await.map(|()| id)
+            });
+            started.await.copied()
+        });
+        let started: Result<RunId, Error> = starting.await.map_err(|_| Error::Stopped)?;
+        let started = started?;
+        Ok(RunHandle { engine: engine.clone(), id: started, existing: started != id })
     }
 }
 
