@@ -163,7 +163,7 @@ async fn a_second_engine_on_the_directory_is_refused_with_the_pid_of_the_first()
     let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
     let engine = open(dir.path(), &world).await;
     let Err(error) = crate::support::builder(dir.path(), &world).open().await else { panic!("two engines") };
-    let Error::Journal(source) = &error else { panic!("{error:?}") };
+    let Error::Locked(source) = &error else { panic!("{error:?}") };
     assert!(source.to_string().contains(&std::process::id().to_string()), "{source}");
     engine.stop().await.unwrap();
     open(dir.path(), &world).await.stop().await.unwrap();
