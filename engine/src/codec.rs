@@ -461,3 +461,168 @@ impl<'a> Reader<'a> {
         DecodeError::Malformed { kind: self.name, detail }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use cpd_core::json;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value() -> BoxedStrategy<Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_filter("JSON has no others", |n| n.is_finite()).prop_map(|n| {
+                Value::from_serialize(&n).expect("a number is JSON")
+            }),
+            ".{0,12}".prop_map(|s| Value::str(&s)),
+        ];
+        leaf.prop_recursive(3, 24, 4, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                prop::collection::vec((".{0,6}", inner), 0..4)
+                    .prop_map(|members| Value::from(members.into_iter().map(|(k, v)| (Arc::from(k), v)).collect::<cpd_core::value::Map>())),
+            ]
+        })
+        .boxed()
+    }
+
+    fn text() -> BoxedStrategy<Arc<str>> {
+        ".{0,20}".prop_map(Arc::from).boxed()
+    }
+
+    fn problem() -> BoxedStrategy<Problem> {
+        (text(), any::<u16>(), text(), prop::option::of(text()), prop::option::of(text()), prop::option::of(value()))
+            .prop_map(|(kind, status, title, detail, instance, data)| Problem { kind, status, title, detail, instance, data })
+            .boxed()
+    }
+
+    fn piece() -> BoxedStrategy<Piece> {
+        prop_oneof![Just(Piece::Output), value().prop_map(Piece::Value)].boxed()
+    }
+
+    /// Every kind of event, with anything in it.
+    fn event() -> BoxedStrategy<Event> {
+        let act = || any::<u32>().prop_map(ActId);
+        let at = || any::<i64>().prop_map(Timestamp);
+        let input = || prop::option::of(value());
+        let deadline = || prop::option::of(any::<i64>().prop_map(Timestamp));
+        let export = prop_oneof![
+            piece().prop_map(Export::Replace),
+            prop::collection::vec((text(), piece()), 0..3).prop_map(Export::Merge),
+        ];
+        let handling = prop_oneof![
+            (any::<u32>(), at()).prop_map(|(attempt, until)| Handling::Retry { attempt, until }),
+            Just(Handling::Handle),
+            Just(Handling::Swallow),
+        ];
+        let resolution = prop_oneof![
+            value().prop_map(Resolution::Succeeded),
+            Just(Resolution::Retry),
+            problem().prop_map(Resolution::Failed),
+        ];
+        let outcome = prop::sample::select(vec!["succeeded", "refused", "failed", "unknown"]);
+        let started = (any::<[u8; 32]>(), text(), text(), value(), prop::option::of(text()), text(), any::<u16>());
+        let run = prop_oneof![
+            started.prop_map(|(plan, workflow, version, input, key, actor, behaviour)| Event::RunStarted {
+                plan: Digest(plan), workflow, version, input, key, actor, behaviour,
+            }),
+            (text(), text()).prop_map(|(actor, reason)| Event::RunPaused { actor, reason }),
+            (text(), text()).prop_map(|(actor, reason)| Event::RunResumed { actor, reason }),
+            (text(), text()).prop_map(|(actor, reason)| Event::RunCancelled { actor, reason }),
+            input().prop_map(|output| Event::RunCompleted { output }),
+            problem().prop_map(|problem| Event::RunFaulted { problem }),
+        ];
+        let items = prop::option::of(prop::collection::vec(value(), 0..3).prop_map(Value::from));
+        let entry = prop_oneof![
+            (act(), input(), deadline(), items)
+                .prop_map(|(act, input, deadline, items)| Event::TaskEntered { act, input, deadline, items }),
+            act().prop_map(|act| Event::TaskSkipped { act }),
+            (act(), input(), value()).prop_map(|(act, input, output)| Event::TaskReturned { act, input, output }),
+            (act(), input(), value()).prop_map(|(act, input, event)| Event::EventEmitted { act, input, event }),
+            (act(), input(), prop::option::of(any::<u32>()))
+                .prop_map(|(act, input, case)| Event::CaseTaken { act, input, case }),
+            (act(), input(), value(), any::<u32>())
+                .prop_map(|(act, input, decision, micros)| Event::PolicyDecided { act, input, decision, micros }),
+            (act(), input(), deadline(), value(), prop::option::of(text()))
+                .prop_map(|(act, input, deadline, args, key)| Event::TaskStarted { act, input, deadline, args, key }),
+            (act(), input(), deadline(), at())
+                .prop_map(|(act, input, deadline, until)| Event::WaitStarted { act, input, deadline, until }),
+        ];
+        let call = prop_oneof![
+            (act(), any::<u32>(), value(), input())
+                .prop_map(|(act, attempt, output, evidence)| Event::TaskSucceeded { act, attempt, output, evidence }),
+            (act(), any::<u32>(), problem()).prop_map(|(act, attempt, problem)| Event::TaskRefused { act, attempt, problem }),
+            (act(), any::<u32>(), problem(), deadline()).prop_map(|(act, attempt, problem, not_before)| {
+                Event::TaskFailed { act, attempt, problem, not_before }
+            }),
+            (act(), any::<u32>(), problem(), any::<bool>()).prop_map(|(act, attempt, problem, interrupted)| {
+                Event::TaskUnknown { act, attempt, problem, interrupted }
+            }),
+            (act(), at()).prop_map(|(act, until)| Event::TaskDelayed { act, until }),
+            (act(), any::<u32>()).prop_map(|(act, attempt)| Event::TaskRetried { act, attempt }),
+            act().prop_map(|act| Event::TaskQuestioned { act }),
+            act().prop_map(|act| Event::TaskParked { act }),
+            (act(), resolution, text()).prop_map(|(act, resolution, actor)| Event::TaskResolved { act, resolution, actor }),
+            (act(), any::<u32>(), outcome, value()).prop_map(|(act, attempt, outcome, detail)| Event::LateOutcome {
+                act, attempt, outcome: outcome.into(), detail,
+            }),
+        ];
+        let flow = prop_oneof![
+            (act(), input(), prop::option::of(export))
+                .prop_map(|(act, output, export)| Event::TaskCompleted { act, output, export }),
+            (act(), problem()).prop_map(|(act, problem)| Event::TaskFaulted { act, problem }),
+            (act(), act(), handling).prop_map(|(act, from, handling)| Event::ErrorCaught { act, from, handling }),
+            (act(), any::<u32>()).prop_map(|(act, attempt)| Event::TryRetried { act, attempt }),
+            (act(), any::<u32>()).prop_map(|(act, index)| Event::IterationStarted { act, index }),
+            act().prop_map(|act| Event::LoopEnded { act }),
+            act().prop_map(|act| Event::TimerFired { act }),
+            (act(), any::<bool>()).prop_map(|(act, attempt)| Event::DeadlinePassed { act, attempt }),
+        ];
+        prop_oneof![run, entry, call, flow].boxed()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_is_encoded_decodes_to_the_same(event in event()) {
+            let mut bytes = Vec::new();
+            let kind = encode(&event, &mut bytes);
+            prop_assert_eq!(kind, kind_of(&event));
+            let back = decode(kind, v1::VERSION, &bytes);
+            prop_assert!(back.is_ok(), "{:?}", back);
+            // The text tells apart what equality does not, such as 1 and 1.0.
+            prop_assert_eq!(format!("{:?}", back.expect("checked")), format!("{event:?}"));
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(kind in 0u16..80, version in 0u8..4, bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            drop(decode(Kind(kind), version, &bytes));
+        }
+
+        #[test]
+        fn a_damaged_record_is_refused_or_reads_as_another(event in event(), at in any::<prop::sample::Index>(), with in any::<u8>(), cut in any::<bool>()) {
+            let mut bytes = Vec::new();
+            let kind = encode(&event, &mut bytes);
+            if !bytes.is_empty() {
+                let at = at.index(bytes.len());
+                bytes[at] ^= with;
+                if cut {
+                    bytes.truncate(at);
+                }
+            }
+            drop(decode(kind, v1::VERSION, &bytes));
+        }
+    }
+
+    #[test]
+    fn a_record_of_a_later_cpd_is_too_new() {
+        assert!(matches!(decode(Kind(9_999), v1::VERSION, &[]), Err(DecodeError::TooNew { .. })));
+        let mut bytes = Vec::new();
+        let kind = encode(&Event::TaskReturned { act: ActId(1), input: None, output: json!(1) }, &mut bytes);
+        assert!(decode(kind, v1::VERSION + 1, &bytes).is_err());
+    }
+}

@@ -16,7 +16,7 @@ use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Opened, Range, open_or_rebuild};
 use cpd_journal::{DirLock, Log, Lsn, Reader, Status, Writer};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
 use crate::clock::{Clock, SystemClock, stopwatch};
@@ -233,7 +233,7 @@ impl Builder {
             inner: Arc::new(Inner {
                 shared,
                 shards,
-                index,
+                index: Mutex::new(Some(index)),
                 entropy: self.entropy,
                 keys: Mutex::new(BTreeMap::new()),
                 recovered: recovery.summary(),
@@ -256,14 +256,21 @@ pub struct Engine {
 struct Inner {
     shared: Arc<Shared>,
     shards: Vec<mpsc::UnboundedSender<Message>>,
-    index: Arc<dyn Index>,
+    /// Until the engine stops: then the next engine may open it, though handles to this one are still around.
+    index: Mutex<Option<Arc<dyn Index>>>,
     entropy: Arc<dyn Entropy>,
-    /// Runs started with a key, that the index may not know yet.
-    keys: Mutex<BTreeMap<[u8; 16], RunId>>,
+    /// Runs started with a key, that the index may not know yet; empty while the start is not durable.
+    keys: Mutex<BTreeMap<[u8; 16], Arc<OnceCell<RunId>>>>,
     recovered: recovery::Summary,
     data: PathBuf,
     lock: Mutex<Option<DirLock>>,
     stopped: AtomicUsize,
+}
+
+impl Inner {
+    fn index(&self) -> Result<Arc<dyn Index>, Error> {
+        self.index.lock().clone().ok_or(Error::Stopped)
+    }
 }
 
 impl Engine {
@@ -343,6 +350,7 @@ impl Engine {
         let inner = self.inner.clone();
         let stop = tokio::task::spawn_blocking(move || {
             inner.shared.indexer.stop();
+            drop(inner.index.lock().take());
             let closed = inner.shared.writer.close();
             drop(inner.lock.lock().take());
             closed
@@ -356,7 +364,7 @@ impl Engine {
     /// If the index cannot be read.
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
-        let rows = self.inner.index.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
+        let rows = self.inner.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
         Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
     }
 
@@ -431,27 +439,32 @@ impl Starting<'_> {
                 .map_err(|p| Error::StartKey(p.to_string()))?,
         };
         let id = RunId::new(now, inner.entropy.run_id_bytes());
-        if let Some(key) = &key {
-            let hash = index::start_key(&plan.qualified_name(), key);
-            let before = {
-                let mut keys = inner.keys.lock();
-                let known = match keys.get(&hash) {
-                    Some(id) => Some(*id),
-                    None => inner.index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))),
-                };
-                if known.is_none() {
-                    keys.insert(hash, id);
-                }
-                known
-            };
-            if let Some(id) = before {
-                return Ok(RunHandle { engine: engine.clone(), id, existing: true });
-            }
-            shared.indexer.key(hash, id);
-        }
+        let hash = key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
         let start = Start { input, key, actor: self.actor };
-        engine.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await?;
-        Ok(RunHandle { engine: engine.clone(), id, existing: false })
+        let begin = {
+            let engine = engine.clone();
+            move || async move { engine.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await }
+        };
+        let Some(hash) = hash else {
+            begin().await?;
+            return Ok(RunHandle { engine: engine.clone(), id, existing: false });
+        };
+        // Whoever comes second waits until the first one's start is durable, or tries itself if that failed. In a task of
+        // its own, so that a caller who stops waiting does not leave a run that its key does not know.
+        let cell = inner.keys.lock().entry(hash).or_default().clone();
+        let index = inner.index()?;
+        let starting = shared.tracker.spawn(async move {
+            let started = cell.get_or_try_init(async || {
+                if let Some(known) = index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))) {
+                    return Ok(known);
+                }
+                begin().await.map(|()| id)
+            });
+            started.await.copied()
+        });
+        let started: Result<RunId, Error> = starting.await.map_err(|_| Error::Stopped)?;
+        let started = started?;
+        Ok(RunHandle { engine: engine.clone(), id: started, existing: started != id })
     }
 }
 
@@ -547,7 +560,7 @@ impl RunHandle {
     fn closed(&self) -> Result<Run, Error> {
         let inner = &self.engine.inner;
         inner.shared.indexer.flush();
-        let row = inner.index.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
+        let row = inner.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
         let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
         crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|(run, _)| run)
     }

@@ -192,11 +192,13 @@ pub(crate) struct IndexUpdate {
     pub end: Lsn,
     /// The rows.
     pub rows: Vec<(RunId, RunRow)>,
+    /// Start keys of runs whose start is in the batch. They come with the rows: a key in the index always has its run, and
+    /// a run that the index has seen always has its key.
+    pub keys: Vec<([u8; 16], RunId)>,
 }
 
 enum ToIndexer {
     Update(IndexUpdate),
-    Key([u8; 16], RunId),
     Registered(Position, Lsn, Lsn),
     Flush(Sender<()>),
 }
@@ -220,10 +222,6 @@ impl Indexer {
 
     pub(crate) fn update(&self, update: IndexUpdate) {
         self.send(ToIndexer::Update(update));
-    }
-
-    pub(crate) fn key(&self, key: [u8; 16], run: RunId) {
-        self.send(ToIndexer::Key(key, run));
     }
 
     pub(crate) fn registered(&self, last: Position, first: Lsn, end: Lsn) {
@@ -304,8 +302,8 @@ impl State {
             ToIndexer::Update(update) => {
                 self.cover(update.first, update.end);
                 self.rows.extend(update.rows);
+                self.keys.extend(update.keys);
             }
-            ToIndexer::Key(key, run) => self.keys.push((key, run)),
             ToIndexer::Registered(last, first, end) => {
                 self.cover(first, end);
                 self.registry = Some(last);

@@ -30,7 +30,7 @@ use crate::codec;
 use crate::dispatch;
 use crate::engine::{RunEnd, Shared};
 use crate::error::Error;
-use crate::index::{IndexUpdate, RunRow};
+use crate::index::{self, IndexUpdate, RunRow};
 use crate::load;
 
 /// A run whose next timer is further away than this, and that has nothing else to do, is put to sleep.
@@ -99,6 +99,8 @@ struct Unsynced {
     commands: Vec<Command>,
     events: Vec<Event>,
     reply: Option<Reply>,
+    /// Of the start: the key under which the run is found.
+    key: Option<[u8; 16]>,
 }
 
 /// What is left of a run that sleeps.
@@ -198,6 +200,7 @@ impl Shard {
             return;
         }
         let at = self.shared.clock.now();
+        let key = start.key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
         let (run, turn) = machine::turn::start(id, plan, start, &self.shared.env(at));
         let slot = Slot {
             run,
@@ -211,6 +214,9 @@ impl Shard {
         };
         self.slots.insert(id, slot);
         self.journal(id, turn, at, Some(reply));
+        if let Some(unsynced) = self.slots.get_mut(&id).and_then(|slot| slot.unsynced.as_mut()) {
+            unsynced.key = key;
+        }
     }
 
     fn input(&mut self, id: RunId, input: Input, reply: Option<Reply>) {
@@ -269,7 +275,7 @@ impl Shard {
         let end = chain.next_seq();
         slot.chain = chain;
         let events = if self.shared.observer.is_some() { turn.events } else { Vec::new() };
-        slot.unsynced = Some(Unsynced { at, end, commands: turn.commands, events, reply });
+        slot.unsynced = Some(Unsynced { at, end, commands: turn.commands, events, reply, key: None });
         self.entries.push(entry);
         self.entry_runs.push(id);
         self.in_flight += 1;
@@ -325,15 +331,17 @@ impl Shard {
             Err(error) => return self.fail(&runs, &Error::from(error)),
         };
         let mut rows = Vec::with_capacity(runs.len());
+        let mut keys = Vec::new();
         let first = receipts.first().map(|r| r.lsn);
         let mut next = first;
         for (id, receipt) in runs.into_iter().zip(receipts) {
             let slot = self.slots.get_mut(&id).expect("a run with an entry under way is there");
             let before = slot.durable_seq;
-            let Unsynced { at, end, commands, events, reply } = slot.unsynced.take().expect("an entry was under way");
+            let Unsynced { at, end, commands, events, reply, key } = slot.unsynced.take().expect("an entry was under way");
             slot.durable_seq = end;
             next = Some(Lsn(receipt.lsn.0 + (end - before)));
             rows.push((id, RunRow::of(&slot.run, at, receipt.position)));
+            keys.extend(key.map(|key| (key, id)));
             if let Some(observer) = &self.shared.observer {
                 observer.observe(&slot.run, at, before, &events);
             }
@@ -346,7 +354,7 @@ impl Shard {
             self.go_on(id);
         }
         if let Some((first, end)) = first.zip(next) {
-            self.shared.indexer.update(IndexUpdate { first, end, rows });
+            self.shared.indexer.update(IndexUpdate { first, end, rows, keys });
         }
     }
 

@@ -1,0 +1,177 @@
+//! What a crash leaves, and what the next process makes of it. A crash is a copy of the journal at that moment.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cpd_connector_api::{Outcome, Problem, Reconciled, Standard};
+use cpd_core::json;
+use cpd_core::machine::{CallPhase, Resolution};
+use cpd_engine::{Engine, RunEnd, RunHandle, SimClock};
+use tempfile::TempDir;
+
+use crate::support::{World, builder, crashed, open, output, register, until};
+
+/// A run of one call of `operation`, crashed while the call is in flight; the engine of the next process.
+async fn crashed_while_calling(operation: &str, world: &Arc<World>) -> (TempDir, Engine, RunHandle) {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path(), world).await;
+    register(&engine, "w", &format!("do:\n  - a: {{ call: {operation}, with: {{}} }}")).await;
+    let run = engine.start("w").go().await.unwrap();
+    world.until_called(operation, 1).await;
+    let copy = crashed(dir.path());
+    engine.stop().await.unwrap();
+    let next = open(copy.path(), world).await;
+    let run = next.run(run.id());
+    (copy, next, run)
+}
+
+fn is_parked(run: &cpd_core::machine::Run) -> bool {
+    run.calls().any(|(_, c)| matches!(c.phase, CallPhase::Parked(_)))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_at_most_once_call_in_flight_waits_for_an_operator_after_a_crash() {
+    let resolutions = [
+        Resolution::Succeeded(json!({ "known": true })),
+        Resolution::Retry,
+        Resolution::Failed(Problem::standard(Standard::Runtime, "it did not happen")),
+    ];
+    for resolution in resolutions {
+        let world = Arc::new(World::default());
+        let (dir, engine, run) = crashed_while_calling("test.once", &world).await;
+        until(&run, is_parked).await;
+        engine.stop().await.unwrap();
+        let engine = open(dir.path(), &world).await;
+        let run = engine.run(run.id());
+        assert!(is_parked(&run.state().await.unwrap()), "it still waits in the third process");
+        assert_eq!(world.keys_of("test.once").len(), 1, "nobody called it again");
+        world.gate.open();
+        assert!(run.resolve(Some("b"), resolution.clone(), "me").await.is_err());
+        run.resolve(Some("a"), resolution.clone(), "me").await.unwrap();
+        let end = run.result().await.unwrap();
+        match resolution {
+            Resolution::Succeeded(value) => assert_eq!(end, RunEnd::Completed { output: value }),
+            Resolution::Retry => {
+                assert_eq!(end, RunEnd::Completed { output: json!({ "attempt": 2 }) });
+                let keys = world.keys_of("test.once");
+                assert!(keys.len() == 2 && keys[0] == keys[1]);
+            }
+            Resolution::Failed(_) => assert!(matches!(end, RunEnd::Faulted { .. })),
+        }
+        engine.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotent_call_in_flight_is_made_again_with_its_key_after_a_crash() {
+    let world = Arc::new(World::default());
+    let (_dir, engine, run) = crashed_while_calling("test.gate", &world).await;
+    world.gate.open();
+    assert_eq!(output(&run).await, json!({ "attempt": 2 }));
+    let keys = world.keys_of("test.gate");
+    assert!(keys.len() == 2 && keys[0] == keys[1], "{keys:?}");
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_can_be_asked_about_is_asked_about_after_a_crash() {
+    let world = Arc::new(World::default());
+    *world.reconciled.lock() = Some(Reconciled::Happened(Outcome::succeeded(json!("it happened"))));
+    let (_dir, engine, run) = crashed_while_calling("asked.put", &world).await;
+    assert_eq!(output(&run).await, json!("it happened"));
+    assert_eq!(world.keys_of("asked.put").len(), 1);
+    assert_eq!(world.keys_of("asked.put"), world.keys_of("asked.reconcile"));
+    engine.stop().await.unwrap();
+
+    let world = Arc::new(World::default());
+    *world.reconciled.lock() = Some(Reconciled::NotHappened);
+    let (_dir, engine, run) = crashed_while_calling("asked.put", &world).await;
+    world.gate.open();
+    assert_eq!(output(&run).await, json!({ "attempt": 2 }));
+    engine.stop().await.unwrap();
+
+    let world = Arc::new(World::default());
+    let (_dir, engine, run) = crashed_while_calling("asked.put", &world).await;
+    until(&run, is_parked).await;
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn runs_in_flight_at_a_stop_are_finished_by_the_next_process() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let engine = open(dir.path(), &world).await;
+    register(&engine, "w", "do:\n  - a: { call: test.gate, with: {} }\n  - b: { call: test.put, with: {} }").await;
+    let mut runs = Vec::new();
+    for _ in 0..50 {
+        runs.push(engine.start("w").go().await.unwrap().id());
+    }
+    world.until_called("test.gate", 50).await;
+    engine.stop().await.unwrap();
+    world.gate.open();
+    let engine = open(dir.path(), &world).await;
+    assert_eq!(engine.recovered().open_runs, 50);
+    for id in runs {
+        output(&engine.run(id)).await;
+    }
+    assert_eq!(world.by_key().len(), 100, "two effects a run, however often they were called");
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_timer_set_by_one_process_fires_in_the_next_at_its_time() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let begin = cpd_core::time::Timestamp(1_795_392_000_000_000);
+    let engine = builder(dir.path(), &world).clock(SimClock::new(begin)).open().await.unwrap();
+    register(&engine, "w", "do:\n  - a: { wait: PT1H }\n  - b: { set: { at: '${ now }' } }").await;
+    let run = engine.start("w").go().await.unwrap();
+    engine.stop().await.unwrap();
+    let early = SimClock::new(begin.plus(Duration::from_secs(3599)));
+    let engine = builder(dir.path(), &world).clock(early).open().await.unwrap();
+    assert!(engine.run(run.id()).state().await.unwrap().is_open());
+    engine.stop().await.unwrap();
+    let late = begin.plus(Duration::from_secs(7200));
+    let engine = builder(dir.path(), &world).clock(SimClock::new(late)).open().await.unwrap();
+    assert_eq!(output(&engine.run(run.id())).await, json!({ "at": late.as_secs_f64() }));
+    engine.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let engine = open(dir.path(), &world).await;
+    register(&engine, "w", "do:\n  - a: { call: test.gate, with: {} }").await;
+    register(&engine, "done", "do:\n  - a: { set: { n: 1 } }").await;
+    let done = engine.start("done").key("k").go().await.unwrap();
+    output(&done).await;
+    let waiting = engine.start("w").go().await.unwrap();
+    world.until_called("test.gate", 1).await;
+    engine.stop().await.unwrap();
+    let index = dir.path().join("index");
+    let breaks: [&dyn Fn(); 2] = [&|| std::fs::remove_dir_all(&index).unwrap(), &|| overwrite(&index)];
+    for break_it in breaks {
+        break_it();
+        let engine = open(dir.path(), &world).await;
+        assert_eq!(engine.runs(10).unwrap().len(), 2);
+        assert_eq!(output(&engine.run(done.id())).await, json!({ "n": 1 }));
+        assert_eq!(engine.start("done").key("k").go().await.unwrap().id(), done.id());
+        assert!(engine.run(waiting.id()).state().await.unwrap().is_open());
+        engine.stop().await.unwrap();
+    }
+    world.gate.open();
+    let engine = open(dir.path(), &world).await;
+    output(&engine.run(waiting.id())).await;
+    engine.stop().await.unwrap();
+}
+
+/// Writes nonsense over every file below.
+fn overwrite(dir: &std::path::Path) {
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            overwrite(&path);
+        } else {
+            let len = std::fs::metadata(&path).expect("a file").len();
+            std::fs::write(&path, vec![0xa5; usize::try_from(len).expect("a small file")]).expect("a write");
+        }
+    }
+}
