@@ -103,7 +103,7 @@ impl Files for RealFiles {
             options.write(fs::metadata(path).is_ok_and(|m| !m.permissions().readonly()));
         }
         let opened = options.open(path).or_else(|e| match e.kind() {
-            io::ErrorKind::PermissionDenied if !create => fs::File::open(path),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem if !create => fs::File::open(path),
             _ => Err(e),
         })?;
         Ok(Box::new(opened))
