@@ -58,6 +58,10 @@ impl FrameHeader {
         if bytes[2] != FRAME_VERSION {
             return Err("the frame's version is not known");
         }
+        // Reserved, and not under the checksum: who gives it a meaning gives the frame a new version.
+        if bytes[3] != 0 {
+            return Err("the frame's reserved byte is not zero");
+        }
         let u32_at = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let body_len = u32_at(4);
