@@ -45,7 +45,12 @@ impl Whole {
     fn put(&self, bytes: &[u8]) {
         drop(std::fs::remove_file(self.place.data().join("journal/clean")));
         drop(std::fs::remove_dir_all(self.place.data().join("index")));
-        std::fs::write(&self.place.segments()[0], bytes).expect("a segment");
+        let segments = self.place.segments();
+        // A recovery may have gone on in a segment after it.
+        for later in &segments[1..] {
+            std::fs::remove_file(later).expect("a removal");
+        }
+        std::fs::write(&segments[0], bytes).expect("a segment");
     }
 
     /// `damage` in a message: segment and offset.
@@ -68,7 +73,11 @@ fn a_journal_cut_anywhere_comes_back_with_what_is_whole() {
         // As a crash leaves it: what was filled in ahead is zeros; and as a bad copy leaves it: shorter.
         for shorter in [false, true] {
             let mut bytes = whole.bytes.clone();
-            if shorter { bytes.truncate(at) } else { bytes[at..].fill(0) }
+            if shorter {
+                bytes.truncate(at)
+            } else {
+                bytes[at..].fill(0)
+            }
             whole.put(&bytes);
             let verified = whole.place.cpd(&["journal", "verify"]).calm();
             assert!(matches!(verified.code, Some(0 | 1 | 5)), "cut at {at}: {verified:?}");
@@ -79,7 +88,10 @@ fn a_journal_cut_anywhere_comes_back_with_what_is_whole() {
                 }
                 // Runs whose entries are whole are there as they were.
                 let expected = whole.starts.iter().filter(|s| **s < at).count().saturating_sub(2);
-                assert!(runs(&listed).len() >= expected.min(whole.runs.len().saturating_sub(1)) || at < whole.end, "cut at {at}");
+                assert!(
+                    runs(&listed).len() >= expected.min(whole.runs.len().saturating_sub(1)) || at < whole.end,
+                    "cut at {at}"
+                );
             } else {
                 assert_eq!(listed.code, Some(1), "cut at {at}: {listed:?}");
                 assert!(listed.stderr.contains("error:"), "cut at {at}: {listed:?}");

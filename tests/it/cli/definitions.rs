@@ -75,7 +75,14 @@ fn good_and_bad_together_name_the_bad_ones() {
         .cpd(&["validate", "good.yaml", "bad.yaml", "policy.yaml"])
         .exits(1)
         .prints(&["valid workflow test/add-up 1.0.0"])
-        .says(&["error[invalid-yaml]", "bad.yaml:2:", "2 | do: [", "parameter \"max_drift\" is not declared", "policy.yaml:6:", "1 of 3 definitions valid, 2 with errors."]);
+        .says(&[
+            "error[invalid-yaml]",
+            "bad.yaml:2:",
+            "2 | do: [",
+            "parameter \"max_drift\" is not declared",
+            "policy.yaml:6:",
+            "1 of 3 definitions valid, 2 with errors.",
+        ]);
     place.cpd(&["validate", "gone.yaml"]).exits(1).says(&["read the definition gone.yaml", "No such file"]);
     place.cpd(&["validate"]).exits(2);
     std::fs::create_dir(place.path("empty")).expect("a directory");
@@ -129,7 +136,10 @@ fn policies_are_listed_and_decide() {
     let policies = definitions_dir().join("policies");
     let file = policies.join("fraud_max_drift.yaml");
     let (dir, file) = (policies.to_str().expect("UTF-8"), file.to_str().expect("UTF-8"));
-    place.cpd(&["policy", "eval", file, "-f", r#"{"drift": 0.3}"#]).exits(0).prints(&["fraud_max_drift 1.0.0 → TRIGGERED", "drift 0.3 > max_drift 0.15"]);
+    place
+        .cpd(&["policy", "eval", file, "-f", r#"{"drift": 0.3}"#])
+        .exits(0)
+        .prints(&["fraud_max_drift 1.0.0 → TRIGGERED", "drift 0.3 > max_drift 0.15"]);
     assert!(!place.data().exists(), "a file needs no data directory");
     place.cpd(&["register", dir]).exits(0);
     place.cpd(&["policy", "list"]).exits(0).prints(&["fraud_max_drift", "enforce"]);
@@ -139,9 +149,21 @@ fn policies_are_listed_and_decide() {
     assert_eq!(eval(r#"{"drift": 0.3}"#).exits(0).json()["outcome"], "TRIGGERED");
     assert_eq!(eval(r#"{"drift": 0.15}"#).exits(0).json()["outcome"], "NOT_TRIGGERED");
     assert_eq!(eval(r#"{"drfit": 0.3}"#).exits(1).json()["outcome"], "ERROR");
-    let lower = place.cpd(&["policy", "eval", "fraud_max_drift", "-f", r#"{"drift": 0.1}"#, "-p", r#"{"max_drift": 0.05}"#, "--json"]);
+    let lower = place.cpd(&[
+        "policy",
+        "eval",
+        "fraud_max_drift",
+        "-f",
+        r#"{"drift": 0.1}"#,
+        "-p",
+        r#"{"max_drift": 0.05}"#,
+        "--json",
+    ]);
     assert_eq!(lower.exits(0).json()["outcome"], "TRIGGERED");
-    place.cpd(&["policy", "eval", "fraud_max_drfit", "-f", "{}"]).exits(1).says(&["find policy \"fraud_max_drfit\"", "did you mean"]);
+    place
+        .cpd(&["policy", "eval", "fraud_max_drfit", "-f", "{}"])
+        .exits(1)
+        .says(&["find policy \"fraud_max_drfit\"", "did you mean"]);
     place.cpd(&["policy", "eval", "fraud_max_drift", "-f", "{"]).exits(1).says(&["as JSON"]);
     place.cpd(&["policy", "eval", "fraud_max_drift"]).exits(2);
 }
@@ -150,15 +172,27 @@ fn policies_are_listed_and_decide() {
 fn policy_examples_pass_or_say_how_they_fail() {
     let place = Place::new();
     let file = definitions_dir().join("policies/fraud_max_drift.yaml");
-    place.cpd(&["policy", "test", file.to_str().expect("UTF-8")]).exits(0).prints(&["far above the limit"]).says(&["5 passed, 0 failed"]);
+    place
+        .cpd(&["policy", "test", file.to_str().expect("UTF-8")])
+        .exits(0)
+        .prints(&["far above the limit"])
+        .says(&["5 passed, 0 failed"]);
     let text = std::fs::read_to_string(&file).expect("a policy");
     place.write("strict.yaml", text.replace("default: 0.15", "default: 0.5"));
-    let out = place.cpd(&["policy", "test", "strict.yaml"]).exits(1).says(&["failed"]).prints(&["✗ fraud_max_drift 1.0.0  far above the limit"]);
+    let out = place
+        .cpd(&["policy", "test", "strict.yaml"])
+        .exits(1)
+        .says(&["failed"])
+        .prints(&["✗ fraud_max_drift 1.0.0  far above the limit"]);
     assert!(out.stdout.contains("NOT_TRIGGERED"), "what was found: {out:?}");
     let lines = place.cpd(&["policy", "test", "strict.yaml", "--json"]).exits(1).lines();
     assert!(lines.iter().any(|l| l["passed"] == false && l["detail"].is_string()), "{lines:?}");
     place.write("broken.yaml", BROKEN_POLICY);
-    place.cpd(&["policy", "test", "broken.yaml"]).exits(1).says(&["broken.yaml:6:", "parameter \"max_drift\" is not declared", "hint: add it under `parameters:`"]);
+    place.cpd(&["policy", "test", "broken.yaml"]).exits(1).says(&[
+        "broken.yaml:6:",
+        "parameter \"max_drift\" is not declared",
+        "hint: add it under `parameters:`",
+    ]);
     place.cpd(&["register", "broken.yaml"]).exits(1).says(&["broken.yaml:6:"]);
     place.cpd(&["policy", "test", "gone.yaml"]).exits(1).says(&["read the policy gone.yaml"]);
 }

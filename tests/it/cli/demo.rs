@@ -33,7 +33,7 @@ fn the_demo_tells_a_story_that_its_log_bears_out() {
     let runs = place.cpd(&["runs", "--json"]).exits(0).lines();
     assert_eq!(runs.len(), 2, "{runs:?}");
     assert!(runs.iter().all(|r| r["status"] == "completed"), "{runs:?}");
-    let run = id_after(&out, "log ");
+    let run = id_after(&out, "\n  cpd log ");
     let log = place.cpd(&["log", run, "--json"]).exits(0).lines();
     let measured = find(&log, "TaskSucceeded", "drift.compare");
     assert_eq!(measured.len(), 1);
@@ -41,7 +41,11 @@ fn the_demo_tells_a_story_that_its_log_bears_out() {
     let decision = log.iter().find(|l| l["kind"] == "PolicyDecided").expect("a decision");
     let threshold = decision["data"]["decision"]["parameters"]["max_drift"].as_f64().expect("a threshold");
     assert!(drift > threshold, "{drift} {threshold}");
-    assert!(out.stdout.contains(&format!("- Drift of {drift:.2} detected (policy threshold = {threshold})")), "{}", out.stdout);
+    assert!(
+        out.stdout.contains(&format!("- Drift of {drift:.2} detected (policy threshold = {threshold})")),
+        "{}",
+        out.stdout
+    );
     let trained = find(&log, "TaskSucceeded", "atlas.retrain");
     assert_eq!(trained.len(), 1, "exactly one training has an outcome");
     let version = &trained[0]["data"]["output"]["version"];
@@ -56,7 +60,8 @@ fn the_demo_tells_a_story_that_its_log_bears_out() {
     }
     assert!(out.stdout.contains(&format!("({} events, run {run} completed)", log.len())), "{}", out.stdout);
     // The sandbox keeps its own books: one training for one key.
-    let books: Value = serde_json::from_slice(&std::fs::read(place.data().join("sandbox.json")).expect("a file")).expect("JSON");
+    let books: Value =
+        serde_json::from_slice(&std::fs::read(place.data().join("sandbox.json")).expect("a file")).expect("JSON");
     let text = books.to_string();
     assert!(text.contains(&version), "{text}");
     place.cpd(&["replay", run, "--quiet"]).exits(0).prints(&["replay identical"]);

@@ -159,7 +159,8 @@ fn segments(data: &Path) -> Vec<PathBuf> {
 fn command_in(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpd"));
     command.args(args).current_dir(dir);
-    for name in ["CPD_DATA", "CPD_ATLAS_MLFLOW_URL", "CPD_ATLAS_TRAINING_URL", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"] {
+    for name in ["CPD_DATA", "CPD_ATLAS_MLFLOW_URL", "CPD_ATLAS_TRAINING_URL", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"]
+    {
         command.env_remove(name);
     }
     // The parts that are called stand on loopback.
@@ -194,6 +195,19 @@ impl Running {
         let mut child = self.child.take().expect("a process");
         child.kill().expect("a kill");
         out(child.wait_with_output().expect("an end"))
+    }
+
+    /// Lets it live for so long; returns whether it has come to its end.
+    fn ends_within(&mut self, life: Duration) -> bool {
+        let start = Instant::now();
+        let child = self.child.as_mut().expect("a process");
+        while start.elapsed() < life {
+            if child.try_wait().expect("a look").is_some() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
     }
 
     /// Waits for its end.

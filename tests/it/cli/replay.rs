@@ -14,7 +14,8 @@ fn ran() -> (Place, String) {
          - last: {{ set: {{ path: '${{ .path }}' }} }}\n"
     );
     place.write("effect.yaml", workflow("effect", &tasks));
-    let id = place.cpd(&["run", "effect.yaml", "-q", "--json"]).exits(0).json()["runId"].as_str().expect("an id").to_owned();
+    let id =
+        place.cpd(&["run", "effect.yaml", "-q", "--json"]).exits(0).json()["runId"].as_str().expect("an id").to_owned();
     (place, id)
 }
 
@@ -34,7 +35,10 @@ fn a_run_replays_without_effects_and_changes_nothing() {
     assert_eq!(place.cpd(&["replay", &id, "--quiet"]).exits(0).stdout.lines().count(), 1);
     let verdict = place.cpd(&["replay", "last", "--json"]).exits(0).json();
     assert_eq!(verdict["verdict"], "identical");
-    assert_eq!((&verdict["events"], &verdict["commands"], &verdict["chain"]), (&json!(events), &json!(1), &json!("whole")));
+    assert_eq!(
+        (&verdict["events"], &verdict["commands"], &verdict["chain"]),
+        (&json!(events), &json!(1), &json!("whole"))
+    );
     assert_eq!(std::fs::read(&place.segments()[0]).expect("a segment"), before);
 }
 
@@ -42,12 +46,16 @@ fn a_run_replays_without_effects_and_changes_nothing() {
 fn replay_stops_where_it_is_told_and_steps_through_a_pipe() {
     let (place, id) = ran();
     place.cpd(&["replay", &id, "--until", "3"]).exits(0).prints(&["replay identical up to seq 3", "run running"]);
-    let events = |until: &str| place.cpd(&["replay", &id, "--until", until, "--json"]).exits(0).json()["events"].as_u64().expect("a count");
+    let events = |until: &str| {
+        place.cpd(&["replay", &id, "--until", until, "--json"]).exits(0).json()["events"].as_u64().expect("a count")
+    };
     assert!(events("3") <= events("99999"));
-    place
-        .cpd(&["replay", &id, "--step"])
-        .exits(0)
-        .prints(&["command: call the connector for act", "state: running", "state: completed", "waits for: the outcome of http.request"]);
+    place.cpd(&["replay", &id, "--step"]).exits(0).prints(&[
+        "command: call the connector for act",
+        "state: running",
+        "state: completed",
+        "waits for: the outcome of http.request",
+    ]);
     place.cpd(&["replay", &id, "--until", "x"]).exits(2);
     place.cpd(&["replay"]).exits(1).says(&["name a run", "--bundle"]);
 }
@@ -128,7 +136,10 @@ fn a_tampered_record_breaks_the_chain() {
 fn a_changed_definition_diverges_with_position_expected_found_and_likely_cause() {
     let place = Place::new();
     place.write("add.yaml", SUM);
-    let id = place.cpd(&["run", "add.yaml", "a=1", "b=2", "--json", "-q"]).exits(0).json()["runId"].as_str().expect("an id").to_owned();
+    let id = place.cpd(&["run", "add.yaml", "a=1", "b=2", "--json", "-q"]).exits(0).json()["runId"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let mut bundle = bundle(&place, &id);
     let registration = &mut bundle["registrations"][0]["payload"];
     assert!(replace(registration, "${ .a + .b }", "${ .a * .b }"), "the definition is in the bundle");

@@ -69,9 +69,18 @@ fn a_key_starts_one_run() {
 fn a_detached_run_does_nothing_until_it_is_resumed() {
     let (place, server) = (Place::new(), Server::start());
     let url = server.url("/effect/one");
-    place.write("call.yaml", workflow("call", &format!("  - call:\n      call: http\n      with: {{ method: put, endpoint: '{url}', body: {{}} }}\n")));
+    place.write(
+        "call.yaml",
+        workflow(
+            "call",
+            &format!("  - call:\n      call: http\n      with: {{ method: put, endpoint: '{url}', body: {{}} }}\n"),
+        ),
+    );
     let id = detached(&place, &["call.yaml"]);
-    place.cpd(&["why", &id]).exits(0).says(&["No process drives this data directory now", &format!("`cpd resume {id}`")]);
+    place
+        .cpd(&["why", &id])
+        .exits(0)
+        .says(&["No process drives this data directory now", &format!("`cpd resume {id}`")]);
     assert!(server.effects().is_empty(), "nothing is called by a start that is detached");
     let out = place.cpd(&["resume", &id, "--json"]).exits(0);
     assert_eq!(out.json(), json!({ "runId": id, "status": "completed", "output": { "path": "/effect/one" } }));
@@ -103,7 +112,11 @@ fn json_is_one_object_with_the_output_or_the_error() {
 fn a_fault_says_what_and_where() {
     let place = Place::new();
     place.write("faulty.yaml", FAULTY);
-    let out = place.cpd(&["run", "faulty.yaml", "-q"]).exits(3).says(&["faulted: No luck (418): it did not work", "at task /do/0/giveUp", "`cpd log "]);
+    let out = place.cpd(&["run", "faulty.yaml", "-q"]).exits(3).says(&[
+        "faulted: No luck (418): it did not work",
+        "at task /do/0/giveUp",
+        "`cpd log ",
+    ]);
     assert_eq!(out.stdout, "");
     place.cpd(&["why", "last"]).exits(0).prints(&["it has faulted: No luck (418): it did not work"]);
     place.cpd(&["show", "last"]).exits(0).prints(&["faulted", "\"title\": \"No luck\""]);
@@ -161,7 +174,15 @@ fn runs_are_listed_newest_first_and_filtered() {
     let row = &place.cpd(&["runs", "--json", "--workflow", "add-up"]).exits(0).lines()[0];
     assert_eq!(row["key"], "my-key");
     assert_eq!(row["version"], "1.0.0");
-    let table = place.cpd(&["runs"]).exits(0).prints(&["RUN ", "WORKFLOW", "STATUS", "completed", "faulted", "running", &sleepy]);
+    let table = place.cpd(&["runs"]).exits(0).prints(&[
+        "RUN ",
+        "WORKFLOW",
+        "STATUS",
+        "completed",
+        "faulted",
+        "running",
+        &sleepy,
+    ]);
     assert_eq!(table.stdout.lines().count(), 4);
     let none = place.cpd(&["runs", "--status", "cancelled"]).exits(0).says(&["No runs."]);
     assert_eq!(none.stdout, "", "talk is not data");
@@ -201,7 +222,10 @@ fn an_ambiguous_beginning_of_an_id_is_refused() {
 fn log_lines_have_one_shape() {
     let place = Place::new();
     place.write("add.yaml", SUM);
-    let id = place.cpd(&["run", "add.yaml", "a=1", "b=2", "--json"]).exits(0).json()["runId"].as_str().expect("an id").to_owned();
+    let id = place.cpd(&["run", "add.yaml", "a=1", "b=2", "--json"]).exits(0).json()["runId"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     let log = place.cpd(&["log", &id, "--json"]).exits(0).lines();
     for (n, line) in log.iter().enumerate() {
         assert_eq!(line["seq"], n + 1, "seq is dense");
@@ -213,7 +237,12 @@ fn log_lines_have_one_shape() {
     assert_eq!(log.last().expect("a line")["kind"], "RunCompleted");
     let set = log.iter().find(|l| l["kind"] == "TaskReturned").expect("the task");
     assert_eq!((&set["task"], &set["taskName"]), (&json!("/do/0/addUp"), &json!("addUp")));
-    let shown = place.cpd(&["log", &id]).exits(0).prints(&["test/add-up 1.0.0 started by cli", "addUp", "set {\"sum\":3,\"a\":1}", "completed"]);
+    let shown = place.cpd(&["log", &id]).exits(0).prints(&[
+        "test/add-up 1.0.0 started by cli",
+        "addUp",
+        "set {\"sum\":3,\"a\":1}",
+        "completed",
+    ]);
     assert_eq!(shown.stdout.lines().count(), log.len());
 }
 
@@ -221,7 +250,10 @@ fn log_lines_have_one_shape() {
 fn log_follow_prints_until_the_run_ends() {
     let (place, server) = (Place::new(), Server::start());
     let url = server.url("/gate");
-    place.write("gate.yaml", workflow("gate", &format!("  - pass:\n      call: http\n      with: {{ method: get, endpoint: '{url}' }}\n")));
+    place.write(
+        "gate.yaml",
+        workflow("gate", &format!("  - pass:\n      call: http\n      with: {{ method: get, endpoint: '{url}' }}\n")),
+    );
     let run = place.start(&["run", "gate.yaml", "-q", "--json"]);
     eventually("the call", || (!server.calls().is_empty()).then_some(()));
     let follow = place.start(&["log", "last", "--follow", "--json"]);
@@ -241,7 +273,8 @@ fn a_closed_pipe_is_no_reason_to_complain() {
     place.cpd(&["run", "loop.yaml", "-q"]).exits(0);
     for args in ["log last", "log last --json", "replay last", "journal export", "journal inspect -n 99999"] {
         let script = format!("'{}' {args} | head -1; echo \"status ${{PIPESTATUS[0]}}\"", env!("CARGO_BIN_EXE_cpd"));
-        let out = finish(std::process::Command::new("bash").args(["-c", &script]).current_dir(place.dir.path())).exits(0);
+        let out =
+            finish(std::process::Command::new("bash").args(["-c", &script]).current_dir(place.dir.path())).exits(0);
         assert_eq!(out.stderr, "", "{args}");
         assert_eq!(out.stdout.lines().count(), 2, "{args}: {}", out.stdout);
         out.prints(&["status 0"]);

@@ -119,7 +119,12 @@ fn serve(state: &State, stream: TcpStream) -> std::io::Result<()> {
             }
         }
         match &*path {
-            "/500" => answer(&mut stream, "500 Internal Server Error", "application/json", br#"{"detail":"the disk is on fire"}"#)?,
+            "/500" => answer(
+                &mut stream,
+                "500 Internal Server Error",
+                "application/json",
+                br#"{"detail":"the disk is on fire"}"#,
+            )?,
             "/html" => answer(&mut stream, "200 OK", "text/html", b"<html><body>Please log in</body></html>")?,
             "/liar" => answer(&mut stream, "200 OK", "application/json", b"<html><body>Please log in</body></html>")?,
             "/big" => answer(&mut stream, "200 OK", "application/json", &vec![b'1'; 40 << 20])?,
