@@ -43,7 +43,7 @@ pub(crate) struct ResolveArgs {
     /// It happened; this was the output (JSON or @file).
     #[arg(long, value_name = "JSON|@FILE")]
     succeeded: Option<String>,
-    /// Call it again, with the same idempotency key.
+    /// Call it again, with the same idempotency key, and wait for the end of the run.
     #[arg(long)]
     retry: bool,
     /// It did not happen: raise an error.
@@ -68,8 +68,28 @@ pub(crate) fn resolve(global: &Global, args: &ResolveArgs) -> anyhow::Result<Exi
         None if args.retry => Resolution::Retry,
         None => Resolution::Failed(Problem::standard(Standard::Runtime, &args.reason)),
     };
+    if args.retry {
+        return retry(global, args, resolution);
+    }
     operate(global, &args.run, "resolved", async |run| {
         run.resolve(args.task.as_deref(), resolution.clone(), &actor()).await
+    })
+}
+
+/// Calls again in this process. Were the intent recorded here and the call left to the next process, that one could not
+/// tell that it was never made, and would ask the operator once more.
+fn retry(global: &Global, args: &ResolveArgs, resolution: Resolution) -> anyhow::Result<Exit> {
+    let id = find(global, &args.run)?;
+    let config = global.config()?;
+    super::runtime()?.block_on(async {
+        let engine = wiring::open(&global.data, &config, |b| b).await?;
+        let handle = engine.run(id);
+        let result = match handle.resolve(args.task.as_deref(), resolution, &actor()).await {
+            Ok(()) => run::finish(&handle, global.json, false).await,
+            Err(error) => Err(error.into()),
+        };
+        engine.stop().await?;
+        result
     })
 }
 

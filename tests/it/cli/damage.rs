@@ -45,7 +45,12 @@ impl Whole {
     fn put(&self, bytes: &[u8]) {
         drop(std::fs::remove_file(self.place.data().join("journal/clean")));
         drop(std::fs::remove_dir_all(self.place.data().join("index")));
-        std::fs::write(&self.place.segments()[0], bytes).expect("a segment");
+        let segments = self.place.segments();
+        // A recovery may have gone on in a segment after it.
+        for later in &segments[1..] {
+            std::fs::remove_file(later).expect("a removal");
+        }
+        std::fs::write(&segments[0], bytes).expect("a segment");
     }
 
     /// `damage` in a message: segment and offset.

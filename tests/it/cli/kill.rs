@@ -5,10 +5,10 @@
 //! and end well, whatever happened between; the server's books say that no key ever stood for two effects.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::server::Server;
-use super::{Place, Running, workflow};
+use super::{Place, workflow};
 
 const ROUNDS: u64 = 200;
 /// Kills fall evenly into the time from the start of the process to about its end.
@@ -28,20 +28,10 @@ impl Random {
 }
 
 fn seed() -> u64 {
-    std::env::var("CPD_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| std::process::id().into())
-}
-
-/// Lets a process live for so long, or until it ends.
-fn live(running: &mut Running, life: Duration) -> bool {
-    let start = Instant::now();
-    let child = running.child.as_mut().expect("a process");
-    while start.elapsed() < life {
-        if child.try_wait().expect("a look").is_some() {
-            return true;
-        }
-        std::thread::yield_now();
-    }
-    false
+    std::env::var("CPD_TEST_SEED")
+        .ok()
+        .and_then(|s| s.parse().ok())
+        .unwrap_or_else(|| std::process::id().into())
 }
 
 #[test]
@@ -75,7 +65,7 @@ fn two_hundred_kills_lose_nothing_that_was_acknowledged_and_repeat_no_effect_und
         }
         let mut running = place.start(&args);
         let life = Duration::from_micros(random.next() % u64::try_from(LIFE_MAX.as_micros()).expect("small"));
-        let out = if live(&mut running, life) {
+        let out = if running.ends_within(life) {
             ended += 1;
             let out = running.wait().exits(0);
             assert_eq!(out.lines().len(), 1, "{out:?}");

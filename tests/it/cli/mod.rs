@@ -197,6 +197,19 @@ impl Running {
         out(child.wait_with_output().expect("an end"))
     }
 
+    /// Lets it live for so long; returns whether it has come to its end.
+    fn ends_within(&mut self, life: Duration) -> bool {
+        let start = Instant::now();
+        let child = self.child.as_mut().expect("a process");
+        while start.elapsed() < life {
+            if child.try_wait().expect("a look").is_some() {
+                return true;
+            }
+            std::thread::yield_now();
+        }
+        false
+    }
+
     /// Waits for its end.
     fn wait(mut self) -> Out {
         out(self.child.take().expect("a process").wait_with_output().expect("an end"))

@@ -91,9 +91,10 @@ fn an_effect_in_doubt_is_resolved_as_succeeded() {
 fn an_effect_in_doubt_is_tried_again_with_the_same_key_or_given_up() {
     let (place, server) = (Place::new(), Server::start());
     let id = in_doubt(&place, &server);
-    place.cpd(&["resolve", &id, "/do/0/pay", "--retry"]).exits(0);
+    // `--retry` once recorded the intent and left the call to the next process, which asked the operator again, for ever.
     server.open_gate();
-    assert_eq!(place.cpd(&["resume", &id, "--json"]).exits(0).json()["output"], json!({ "passed": true }));
+    let out = place.cpd(&["resolve", &id, "/do/0/pay", "--retry", "--json"]).exits(0);
+    assert_eq!(out.json()["output"], json!({ "passed": true }));
     let effects = server.effects();
     assert_eq!(effects.len(), 1, "{effects:?}");
     assert_eq!(effects.values().next().expect("an effect").calls, 2);
@@ -111,4 +112,22 @@ fn a_run_that_waits_for_an_operator_ends_the_command_with_6() {
     let (place, server) = (Place::new(), Server::start());
     let id = in_doubt(&place, &server);
     place.cpd(&["resume", &id]).exits(6).says(&["is still waiting", &format!("`cpd why {id}`")]);
+}
+
+/// Wrong, and asserted so that the repair is noticed: a start with `--detach` goes as far as recording the intent of the
+/// first call, and does not make it. The next process cannot tell that from a call that may have happened; one that must
+/// not happen twice then waits for an operator, though nothing ever left this machine. It should exit with 0.
+#[test]
+fn a_detached_run_that_begins_with_a_call_that_must_not_happen_twice_waits_for_an_operator() {
+    let (place, server) = (Place::new(), Server::start());
+    let url = server.url("/effect/pay");
+    let tasks = format!(
+        "  - pay:\n      call: http\n      with: {{ method: post, endpoint: '{url}', body: {{ amount: 3 }} }}\n"
+    );
+    place.write("pay.yaml", workflow("pay", &tasks));
+    let id = detached(&place, &["pay.yaml"]);
+    place.cpd(&["resume", &id, "-q"]).exits(6);
+    assert_eq!(server.calls(), Vec::<String>::new(), "nothing was called");
+    assert_eq!(place.cpd(&["resolve", &id, "--retry", "--json"]).exits(0).json()["status"], "completed");
+    assert_eq!(server.calls().len(), 1);
 }
