@@ -55,8 +55,11 @@ pub const FILE: &str = "cpd.toml";
 /// Reads the configuration of a data directory.
 ///
 /// # Errors
-/// If a file was named and is not there, or a file is wrong.
+/// If a file was named and is not there, a file is wrong, or the data directory is not one.
 pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
+    if data.exists() && !data.is_dir() {
+        bail!("use the data directory {}: it is not a directory; `--data DIR` names another", data.display());
+    }
     let path = match named {
         Some(path) => path.to_owned(),
         None => data.join(FILE),
@@ -113,7 +116,8 @@ mod tests {
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
-        let uncommented: String = DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
+        let uncommented: String =
+            DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
         let all: Config = toml::from_str(&uncommented).unwrap();
         assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
     }

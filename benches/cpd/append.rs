@@ -1,8 +1,6 @@
 //! The log: what the disk gives, and how much of it the writer passes on.
 
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cpd_journal::{Batch, Chain, EntryBuilder, Log, Options, StreamId, Writer};
@@ -58,39 +56,59 @@ fn raw(group: usize) -> f64 {
     records as f64 / begin.elapsed().as_secs_f64()
 }
 
+/// As the shards do it: a few threads own the writers' streams; whatever has been acknowledged meanwhile goes on in one
+/// batch. Each writer has one record under way; its next one follows the acknowledgement.
 fn journal(writers: usize) -> (f64, Vec<Duration>) {
     let dir = fresh_dir();
     let (log, _) = Log::open(dir.path(), Options::default()).expect("a log");
     let writer = Writer::spawn(log).expect("a writer");
-    let (done, acknowledged) = std::sync::mpsc::channel::<(usize, Instant)>();
-    let count = Arc::new(AtomicU64::new(0));
-    let payload = vec![b'x'; RECORD_BYTES];
-    let mut chains: Vec<Chain> = (0..writers)
-        .map(|i| Chain::start(StreamId(u128::try_from(i + 1).expect("small").to_be_bytes())))
-        .collect();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(writers);
     let begin = Instant::now();
-    // Each of the writers has one record under way; the next one follows its acknowledgement.
-    let submit = |index: usize, chains: &mut Vec<Chain>| {
-        let mut builder = EntryBuilder::new(&chains[index], 0);
-        builder.push(1, 1, &payload);
-        let (entry, chain) = builder.finish();
-        chains[index] = chain;
-        let (done, sent) = (done.clone(), Instant::now());
-        writer.submit(Batch { entries: vec![entry], done: Box::new(move |r| {
-            r.expect("an append");
-            done.send((index, sent)).ok();
-        }) });
-    };
-    (0..writers).for_each(|i| submit(i, &mut chains));
-    let mut times = Vec::new();
-    while begin.elapsed() < TIME {
-        let (index, sent) = acknowledged.recv().expect("an acknowledgement");
-        times.push(sent.elapsed());
-        count.fetch_add(1, Ordering::Relaxed);
-        submit(index, &mut chains);
-    }
-    let rate = count.load(Ordering::Relaxed) as f64 / begin.elapsed().as_secs_f64();
-    writer.stop();
+    let mut times: Vec<Duration> = std::thread::scope(|scope| {
+        let owners: Vec<_> = (0..threads)
+            .map(|thread| {
+                let (writer, streams) = (writer.clone(), (thread..writers).step_by(threads));
+                scope.spawn(move || own(&writer, streams.collect(), begin))
+            })
+            .collect();
+        owners.into_iter().flat_map(|o| o.join().expect("a thread")).collect()
+    });
+    let rate = times.len() as f64 / begin.elapsed().as_secs_f64();
+    writer.close().expect("a close");
     times.sort();
     (rate, times)
+}
+
+fn own(writer: &Writer, streams: Vec<usize>, begin: Instant) -> Vec<Duration> {
+    let payload = [b'x'; RECORD_BYTES];
+    let (done, acknowledged) = std::sync::mpsc::channel::<(Vec<usize>, Instant)>();
+    let id = |stream: &usize| StreamId(u128::try_from(stream + 1).expect("small").to_be_bytes());
+    let mut chains: Vec<Chain> = streams.iter().map(|s| Chain::start(id(s))).collect();
+    let submit = |indexes: Vec<usize>, chains: &mut Vec<Chain>| {
+        let entries = indexes.iter().map(|index| {
+            let mut builder = EntryBuilder::new(&chains[*index], 0);
+            builder.push(1, 1, &payload);
+            let (entry, chain) = builder.finish().expect("an entry");
+            chains[*index] = chain;
+            entry
+        });
+        let (entries, done, sent) = (entries.collect(), done.clone(), Instant::now());
+        let done = Box::new(move |result: cpd_journal::Result<_>| {
+            result.expect("an append");
+            done.send((indexes, sent)).ok();
+        });
+        writer.submit(Batch { entries, done });
+    };
+    submit((0..streams.len()).collect(), &mut chains);
+    let mut times = Vec::new();
+    while begin.elapsed() < TIME {
+        let (mut indexes, sent) = acknowledged.recv().expect("an acknowledgement");
+        times.extend(indexes.iter().map(|_| sent.elapsed()));
+        while let Ok((more, sent)) = acknowledged.try_recv() {
+            times.extend(more.iter().map(|_| sent.elapsed()));
+            indexes.extend(more);
+        }
+        submit(indexes, &mut chains);
+    }
+    times
 }

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cpd_connector_api::{Class, Outcome, Value, json};
-use cpd_engine::operation::{Operations, spec};
 use cpd_engine::Engine;
+use cpd_engine::operation::{Operations, spec};
 
 use crate::meter::{Report, cpu_seconds, dir_bytes, fresh_dir, quantile, rss_mib, sync_ms};
 
@@ -120,5 +120,5 @@ async fn drive(engine: &Engine, in_flight: usize, runs: u64) -> Vec<Duration> {
 
 /// Bytes of frames in the journal, without what is filled in ahead.
 fn journal_bytes(data: &Path) -> f64 {
-    cpd_journal::verify::verify(&data.join("journal")).map_or(f64::NAN, |r| r.bytes as f64)
+    cpd_journal::verify(data.join("journal")).map_or(f64::NAN, |r| r.bytes as f64)
 }

@@ -4,6 +4,8 @@
 //! Every figure that needs a yardstick is measured beside it in the same run: syncs of this disk, and a raw loop of
 //! `pwrite` and `fdatasync`. Nothing here asserts a time.
 
+#![expect(clippy::print_stdout, reason = "printing figures is what it is for")]
+
 mod append;
 mod job;
 mod meter;

@@ -23,10 +23,12 @@ impl Report {
     /// A line of figures.
     pub fn line(&mut self, name: &str, figures: &[(&str, f64, &str)]) {
         if self.json {
-            let members: Vec<String> = figures.iter().map(|(key, value, unit)| format!("\"{key} ({unit})\":{value:.6}")).collect();
+            let members: Vec<String> =
+                figures.iter().map(|(key, value, unit)| format!("\"{key} ({unit})\":{value:.6}")).collect();
             println!("{{\"name\":\"{name}\",{}}}", members.join(","));
         } else {
-            let members: Vec<String> = figures.iter().map(|(key, value, unit)| format!("{key} {} {unit}", short(*value))).collect();
+            let members: Vec<String> =
+                figures.iter().map(|(key, value, unit)| format!("{key} {} {unit}", short(*value))).collect();
             println!("  {name:<34} {}", members.join("   "));
         }
     }
@@ -37,7 +39,11 @@ fn short(value: f64) -> String {
         v if v >= 1_000.0 => {
             let whole = format!("{value:.0}");
             let digits = whole.len();
-            whole.chars().enumerate().flat_map(|(i, c)| ((i > 0 && (digits - i) % 3 == 0).then_some(',')).into_iter().chain([c])).collect()
+            whole
+                .chars()
+                .enumerate()
+                .flat_map(|(i, c)| ((i > 0 && (digits - i) % 3 == 0).then_some(',')).into_iter().chain([c]))
+                .collect()
         }
         v if v >= 10.0 => format!("{value:.1}"),
         v if v >= 0.1 => format!("{value:.2}"),

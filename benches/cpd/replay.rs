@@ -42,7 +42,10 @@ pub fn turns(report: &mut Report) {
         runs += 1;
     }
     let seconds = begin.elapsed().as_secs_f64();
-    report.line("reference job", &[("events/s", events as f64 / seconds, ""), ("per run", seconds / f64::from(runs) * 1e6, "µs")]);
+    report.line(
+        "reference job",
+        &[("events/s", events as f64 / seconds, ""), ("per run", seconds / f64::from(runs) * 1e6, "µs")],
+    );
 }
 
 /// Replay: every decision made again and compared, the chain of digests checked.
@@ -114,7 +117,8 @@ pub fn long(report: &mut Report) {
             (ran, run.id())
         });
         let resumed = runtime().block_on(async {
-            let engine = cpd_engine::Engine::builder(dir.path()).connector(job::operations()).open().await.expect("an engine");
+            let engine =
+                cpd_engine::Engine::builder(dir.path()).connector(job::operations()).open().await.expect("an engine");
             let begin = Instant::now();
             let state = engine.run(id).state().await.expect("a state");
             let resumed = begin.elapsed();
@@ -124,7 +128,10 @@ pub fn long(report: &mut Report) {
         });
         report.line(
             &format!("{steps} steps"),
-            &[("per step", ran.as_secs_f64() / steps as f64 * 1e6, "µs"), ("state again after a start", resumed.as_secs_f64() * 1e3, "ms")],
+            &[
+                ("per step", ran.as_secs_f64() / steps as f64 * 1e6, "µs"),
+                ("state again after a start", resumed.as_secs_f64() * 1e3, "ms"),
+            ],
         );
     }
 }

@@ -25,7 +25,11 @@ pub fn startup(report: &mut Report) {
     for waiting in [0u32, 100_000] {
         let dir = fresh_dir();
         if waiting > 0 {
-            let mut filler = role("fill", dir.path()).env("CPD_BENCH_WAITING", waiting.to_string()).stdout(Stdio::piped()).spawn().expect("a process");
+            let mut filler = role("fill", dir.path())
+                .env("CPD_BENCH_WAITING", waiting.to_string())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("a process");
             let mut line = String::new();
             let stdout = filler.stdout.take().expect("its output");
             std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut line).expect("a line");
@@ -36,7 +40,9 @@ pub fn startup(report: &mut Report) {
         let output = role("open", dir.path()).output().expect("a process");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let figures: Vec<f64> = text.split_whitespace().filter_map(|f| f.parse().ok()).collect();
-        let [ready, rss, open_runs] = figures[..] else { panic!("figures from the process that opens, found {text:?}") };
+        let [ready, rss, open_runs] = figures[..] else {
+            panic!("figures from the process that opens, found {text:?}")
+        };
         assert_eq!(open_runs as u32, waiting, "every waiting run is there again");
         report.line(&format!("{waiting} waiting runs"), &[("ready after", ready, "ms"), ("RSS", rss, "MiB")]);
     }
@@ -62,7 +68,12 @@ fn fill() {
             .map(|_| {
                 let engine = engine.clone();
                 tokio::spawn(async move {
-                    engine.start("bench/timer").input(json!({ "milliseconds": 3_600_000 })).go().await.expect("a start");
+                    engine
+                        .start("bench/timer")
+                        .input(json!({ "milliseconds": 3_600_000 }))
+                        .go()
+                        .await
+                        .expect("a start");
                 })
             })
             .collect();

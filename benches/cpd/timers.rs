@@ -44,7 +44,12 @@ pub fn timers(report: &mut Report) {
                 let span = 1_000 + (i * 7_919) % 4_000;
                 let started = engine.clone();
                 runs.push(tokio::spawn(async move {
-                    let run = started.start("bench/timer").input(json!({ "milliseconds": span })).go().await.expect("a start");
+                    let run = started
+                        .start("bench/timer")
+                        .input(json!({ "milliseconds": span }))
+                        .go()
+                        .await
+                        .expect("a start");
                     run.result().await.expect("an end")
                 }));
             }
@@ -55,7 +60,11 @@ pub fn timers(report: &mut Report) {
         });
         let mut late = seen.due.lock().expect("no panic before").clone();
         late.sort();
-        let figures = [("p50", quantile(&late, 0.5), "ms"), ("p99", quantile(&late, 0.99), "ms"), ("max", quantile(&late, 1.0), "ms")];
+        let figures = [
+            ("p50", quantile(&late, 0.5), "ms"),
+            ("p99", quantile(&late, 0.99), "ms"),
+            ("max", quantile(&late, 1.0), "ms"),
+        ];
         report.line(&format!("{count} timers"), &figures);
     }
 }

@@ -28,8 +28,14 @@ use crate::{config, wiring};
 /// The definitions that the demo registers, as they are in `definitions/`.
 const DEFINITIONS: [(&str, &str); 3] = [
     ("definitions/policies/fraud_max_drift.yaml", include_str!("../../definitions/policies/fraud_max_drift.yaml")),
-    ("definitions/agents/intelligence-summariser.yaml", include_str!("../../definitions/agents/intelligence-summariser.yaml")),
-    ("definitions/workflows/fraud_drift_management.yaml", include_str!("../../definitions/workflows/fraud_drift_management.yaml")),
+    (
+        "definitions/agents/intelligence-summariser.yaml",
+        include_str!("../../definitions/agents/intelligence-summariser.yaml"),
+    ),
+    (
+        "definitions/workflows/fraud_drift_management.yaml",
+        include_str!("../../definitions/workflows/fraud_drift_management.yaml"),
+    ),
 ];
 
 /// How long a training takes in the demo: long enough to be killed in.
@@ -65,7 +71,8 @@ async fn tell(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     std::fs::create_dir_all(data).with_context(|| format!("create the data directory {}", data.display()))?;
     let began = Instant::now();
     let state = data.join("sandbox.json");
-    let sandbox = sandbox::serve(sandbox::Config { state: Some(state), training: TRAINING, ..Default::default() }).await?;
+    let sandbox =
+        sandbox::serve(sandbox::Config { state: Some(state), training: TRAINING, ..Default::default() }).await?;
     let sets = write_data(&data.join("demo"), args)?;
     register(global, &sandbox).await?;
     let step = |text: &str| style::line(&format!("{} {text}", style::bold("▸")));
@@ -94,7 +101,11 @@ async fn tell(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     ))?;
     let effects = sandbox.effects();
     let trainings = effects.iter().filter(|e| e.kind.contains("job") || e.kind.contains("train")).count();
-    step(&format!("the sandbox counts {} for {} of the worker", style::count(trainings as u64, "training"), if args.no_crash { "one life" } else { "two lives" }))?;
+    step(&format!(
+        "the sandbox counts {} for {} of the worker",
+        style::count(trainings as u64, "training"),
+        if args.no_crash { "one life" } else { "two lives" }
+    ))?;
     step(&format!("done in {}", style::span(i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX))))?;
     style::line("")?;
     let flag = if data == Path::new(".cpd") { String::new() } else { format!(" --data {}", data.display()) };
@@ -194,9 +205,17 @@ impl Worker<'_> {
                 child.kill().context("kill the worker")?;
                 child.wait().context("wait for the worker")?;
                 crash = false;
-                style::line(&format!("{} {}", style::bad("⚡"), style::bold("SIGKILL: the worker dies in the middle of the retraining")))?;
+                style::line(&format!(
+                    "{} {}",
+                    style::bad("⚡"),
+                    style::bold("SIGKILL: the worker dies in the middle of the retraining")
+                ))?;
                 child = self.spawn(key, current)?;
-                style::line(&format!("{} {}", style::good("⟳"), style::bold("the worker starts again over the same data directory")))?;
+                style::line(&format!(
+                    "{} {}",
+                    style::good("⟳"),
+                    style::bold("the worker starts again over the same data directory")
+                ))?;
                 continue;
             }
             if let Some(status) = child.try_wait().context("look at the worker")? {
@@ -292,7 +311,8 @@ impl Story {
 
     /// Drift, threshold and outcome, as the run recorded them.
     fn figures(&self) -> anyhow::Result<(f64, f64, String)> {
-        let drift = self.output("drift.compare").and_then(|o| o.get("drift")?.as_f64()).context("find the drift in the log")?;
+        let drift =
+            self.output("drift.compare").and_then(|o| o.get("drift")?.as_f64()).context("find the drift in the log")?;
         let decision = self.decision().context("find the decision in the log")?;
         let threshold = decision.get("parameters").and_then(|p| p.get("max_drift")?.as_f64());
         let outcome = decision.get("outcome").and_then(Value::as_str).unwrap_or("?").replace('_', " ");
@@ -309,21 +329,33 @@ fn summary(view: &View, run: RunId) -> anyhow::Result<()> {
     if let Some(retrained) = story.output("atlas.retrain") {
         let part = |key: &str| retrained.get(key).map(|v| v.as_str().map_or_else(|| v.to_json(), str::to_owned));
         let (job, version) = (part("jobId").unwrap_or_default(), part("version").unwrap_or_default());
-        style::line(&format!("- Atlas retraining pipeline successfully initiated {}", style::dim(&format!("(job {job}, new version {version})"))))?;
+        style::line(&format!(
+            "- Atlas retraining pipeline successfully initiated {}",
+            style::dim(&format!("(job {job}, new version {version})"))
+        ))?;
     }
     if let Some(told) = story.output("agent.run") {
         let provider = told.get("provider").and_then(Value::as_str).unwrap_or("?");
-        style::line(&format!("- Intelligence Agent generated human-readable summary {}", style::dim(&format!("(provider {provider})"))))?;
+        style::line(&format!(
+            "- Intelligence Agent generated human-readable summary {}",
+            style::dim(&format!("(provider {provider})"))
+        ))?;
         for text in told.get("text").and_then(Value::as_str).unwrap_or_default().lines() {
             style::line(&format!("    {text}"))?;
         }
     }
     let events = style::count(story.log.len() as u64, "event");
-    style::line(&format!("- All actions logged in RUN_LOG for full auditability {}", style::dim(&format!("({events}, run {run} {})", story.status))))
+    style::line(&format!(
+        "- All actions logged in RUN_LOG for full auditability {}",
+        style::dim(&format!("({events}, run {run} {})", story.status))
+    ))
 }
 
 fn verdict_below(view: &View, run: RunId) -> anyhow::Result<()> {
     let story = Story::read(view, run)?;
     let (drift, threshold, outcome) = story.figures()?;
-    style::line(&format!("- Same workflow on steady data: drift of {drift:.2} (policy threshold = {threshold}) → {outcome}, run {}", story.status))
+    style::line(&format!(
+        "- Same workflow on steady data: drift of {drift:.2} (policy threshold = {threshold}) → {outcome}, run {}",
+        story.status
+    ))
 }

@@ -27,7 +27,8 @@ pub(crate) fn log(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         let log = view.history(id)?.log()?;
         let started = log.first().map_or_else(Default::default, |l| l.at);
         for logged in log.iter().skip(seen) {
-            let line = if global.json { timeline::json(logged).to_json() } else { timeline::line(logged, started, width) };
+            let line =
+                if global.json { timeline::json(logged).to_json() } else { timeline::line(logged, started, width) };
             style::line(&line)?;
         }
         seen = log.len();

@@ -7,8 +7,7 @@ use cpd_core::json;
 use cpd_core::machine::RunId;
 use cpd_core::time::Timestamp;
 use cpd_journal::record::Kind;
-use cpd_journal::verify::{Finding, Report, verify};
-use cpd_journal::{Lsn, Reader};
+use cpd_journal::{Finding, Lsn, Reader, Report, transfer, verify};
 
 use super::{Global, style};
 use crate::exit::Exit;
@@ -20,7 +19,7 @@ pub(crate) enum Command {
     Verify,
     /// Print entries: where they stand, whose they are, what they hold.
     Inspect(InspectArgs),
-    /// Write every record as a line of JSON to stdout.
+    /// Write every entry as a line of JSON to stdout.
     Export,
 }
 
@@ -58,18 +57,24 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
                     (name, r.payload.len())
                 });
                 let records: Vec<(String, usize)> = records.collect();
-                let run = RunId(entry.stream.0).to_string();
-                let at = Timestamp(entry.at);
+                let run = RunId(entry.stream().0).to_string();
+                let at = Timestamp(entry.at());
                 if global.json {
                     let records: Vec<_> = records.iter().map(|(k, n)| json!({ "kind": **k, "bytes": *n })).collect();
                     let object = json!({
-                        "lsn": entry.lsn.0, "position": entry.position.0, "stream": *run, "seq": entry.first_seq,
-                        "at": at.to_string(), "bytes": entry.stored_len(), "records": records,
+                        "lsn": entry.lsn().0, "position": entry.position().0, "stream": *run, "seq": entry.seq(),
+                        "at": at.to_string(), "bytes": entry.bytes(), "records": records,
                     });
                     style::line(&object.to_json())?;
                 } else {
                     let names: Vec<&str> = records.iter().map(|(k, _)| k.as_str()).collect();
-                    let head = format!("{:>8} @{:<10} {at} {run} seq {:<5} {:>6} B", entry.lsn.0, entry.position.0, entry.first_seq, entry.stored_len());
+                    let head = format!(
+                        "{:>8} @{:<10} {at} {run} seq {:<5} {:>6} B",
+                        entry.lsn().0,
+                        entry.position().0,
+                        entry.seq(),
+                        entry.bytes()
+                    );
                     style::line(&format!("{}  {}", style::dim(&head), names.join(" ")))?;
                 }
             }
@@ -78,7 +83,7 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
         Command::Export => {
             let reader = Reader::open(&dir)?;
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            cpd_engine::export::export(&reader, &mut out).context("export the journal")?;
+            transfer::export(&reader, &mut out).context("export the journal")?;
             out.flush()?;
             Ok(Exit::Done)
         }
@@ -87,40 +92,56 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
 
 pub(crate) fn audit(global: &Global, command: &AuditCommand) -> anyhow::Result<Exit> {
     let AuditCommand::Verify = command;
-    let report = verify(&global.data.join("journal"))?;
+    let report = verify(global.data.join("journal"))?;
     print_report(global, &report)
 }
 
 fn print_report(global: &Global, report: &Report) -> anyhow::Result<Exit> {
-    let Report { segments, entries, records, streams, bytes, findings, .. } = report;
-    let exit = if findings.is_empty() { Exit::Done } else { Exit::Diverged };
+    let Report { segments, frames, records, streams, bytes, findings, more_findings, torn, .. } = report;
+    let exit = if report.is_whole() { Exit::Done } else { Exit::Diverged };
+    let lost = |finding: &Finding| {
+        finding.lost.map(|(from, to)| format!("records {from} to {} are lost", Lsn(to.0.saturating_sub(1))))
+    };
     if global.json {
         let findings: Vec<_> = findings
             .iter()
-            .map(|Finding { segment, offset, what }| json!({ "segment": **segment, "offset": *offset, "what": **what }))
+            .map(|f| {
+                let d = &f.damage;
+                json!({ "segment": *d.file, "offset": d.offset, "found": *d.found, "expected": *d.expected, "lost": lost(f) })
+            })
             .collect();
         let object = json!({
-            "verdict": if exit == Exit::Done { "whole" } else { "damaged" }, "segments": *segments, "entries": *entries,
+            "verdict": if exit == Exit::Done { "whole" } else { "damaged" }, "segments": *segments, "entries": *frames,
             "records": *records, "streams": *streams, "bytes": *bytes, "findings": findings,
+            "moreFindings": *more_findings, "torn": torn.as_ref().map(ToString::to_string),
         });
         style::line(&object.to_json())?;
         return Ok(exit);
     }
-    for Finding { segment, offset, what } in findings {
-        style::line(&format!("{} {segment} at offset {offset}: {what}", style::bad("✗")))?;
+    for finding in findings {
+        let lost = lost(finding).map_or_else(String::new, |l| format!("; {l}"));
+        style::line(&format!("{} {}{lost}", style::bad("✗"), finding.damage))?;
     }
+    if *more_findings > 0 {
+        style::line(&format!("  and {} more", style::count(*more_findings, "finding")))?;
+    }
+    if let Some(torn) = torn {
+        style::line(&format!(
+            "{} {torn}: a torn tail that was never acknowledged; the next start cuts it",
+            style::warn("!")
+        ))?;
+    }
+    let entries = if *frames == 1 { "1 entry".to_owned() } else { format!("{frames} entries") };
     let scope = format!(
-        "{} in {} of {} in {} ({} bytes)",
+        "{} in {entries} of {} in {} ({bytes} bytes)",
         style::count(*records, "record"),
-        style::count(*entries, "entry").replace("entrys", "entries"),
         style::count(*streams, "stream"),
         style::count(*segments, "segment"),
-        bytes
     );
     if exit == Exit::Done {
         style::line(&format!("{} {scope}: every checksum, number and chain of digests is right", style::good("✓")))?;
     } else {
-        style::line(&format!("{} {scope} could be read; {}", style::bad("✗"), style::count(findings.len() as u64, "finding")))?;
+        style::line(&format!("{} {scope} could be read", style::bad("✗")))?;
     }
     Ok(exit)
 }

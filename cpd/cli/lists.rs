@@ -49,13 +49,20 @@ pub(crate) fn runs(global: &Global, args: &RunsArgs) -> anyhow::Result<Exit> {
     }
     let width = rows.iter().map(|(_, r)| r.workflow.chars().count()).max().unwrap_or(8);
     let width = width.min(style::width().saturating_sub(26 + 11 + 21 + 10 + 8)).max(8);
-    style::line(&style::dim(&format!("{:<26}  {:<width$}  {:<9}  {:<19}  {:>8}", "RUN", "WORKFLOW", "STATUS", "STARTED (UTC)", "TOOK")))?;
+    style::line(&style::dim(&format!(
+        "{:<26}  {:<width$}  {:<9}  {:<19}  {:>8}",
+        "RUN", "WORKFLOW", "STATUS", "STARTED (UTC)", "TOOK"
+    )))?;
     for (id, row) in rows {
         let workflow = format!("{:<width$}", style::cut(&row.workflow, width));
         let pad = " ".repeat(9 - row.phase.name().len());
         let took = style::span(row.updated_at - row.started_at);
         let started = style::date(Timestamp(row.started_at));
-        style::line(&format!("{id}  {}  {}{pad}  {started}  {took:>8}", style::name(&workflow), style::status(row.phase.name())))?;
+        style::line(&format!(
+            "{id}  {}  {}{pad}  {started}  {took:>8}",
+            style::name(&workflow),
+            style::status(row.phase.name())
+        ))?;
     }
     Ok(Exit::Done)
 }
@@ -168,7 +175,9 @@ pub(crate) fn why(global: &Global, args: &WhyArgs) -> anyhow::Result<Exit> {
         Phase::Running | Phase::Paused => sources.iter().map(sentence).collect::<Vec<_>>().join("; "),
     };
     style::line(&line)?;
-    if run.is_open() && cpd_journal::DirLock::owner(&global.data).is_none() {
+    let version = env!("CARGO_PKG_VERSION");
+    // If the lock can be had, nobody drives the directory; it is given back at once.
+    if run.is_open() && cpd_journal::DirLock::acquire(&global.data, version, "looking").is_ok() {
         style::say(&format!("No process drives this data directory now: `cpd resume {id}` does."));
     }
     Ok(Exit::Done)
@@ -193,7 +202,9 @@ pub(crate) fn sentence(source: &WakeSource) -> String {
 fn wake_json(source: &WakeSource) -> Value {
     match source {
         WakeSource::Agenda => json!({ "what": "turn" }),
-        WakeSource::Timer { at, task, what } => json!({ "what": "timer", "for": what, "task": &**task, "at": at.to_string() }),
+        WakeSource::Timer { at, task, what } => {
+            json!({ "what": "timer", "for": what, "task": &**task, "at": at.to_string() })
+        }
         WakeSource::Call { task, operation, attempt, since } => json!({
             "what": "call", "task": &**task, "operation": &**operation, "attempt": attempt, "since": since.to_string(),
         }),

@@ -27,9 +27,11 @@ use crate::exit::Exit;
 /// Durable workflows for enterprise AI operations: run them, watch them, prove what happened.
 #[derive(Parser)]
 #[command(name = "cpd", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Start with `cpd demo`: it sets everything up, runs the main job, kills itself in the middle and \
+#[command(
+    after_help = "Start with `cpd demo`: it sets everything up, runs the main job, kills itself in the middle and \
     comes back.\n\nExit codes: 0 done, 1 could not, 2 usage, 3 run faulted, 4 run cancelled, 5 replay diverged or \
-    verification failed, 6 still waiting.")]
+    verification failed, 6 still waiting."
+)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -162,8 +164,14 @@ impl Global {
 
     /// A look at the data directory.
     pub fn view(&self) -> anyhow::Result<View> {
+        if self.data.exists() && !self.data.is_dir() {
+            anyhow::bail!("look at the data directory {}: it is not a directory; `--data` names another", self.data.display());
+        }
         View::open(&self.data).with_context(|| {
-            format!("look at the data directory {}; `cpd run` or `cpd demo` makes one, `--data` names another", self.data.display())
+            format!(
+                "look at the data directory {}; `cpd run` or `cpd demo` makes one, `--data` names another",
+                self.data.display()
+            )
         })
     }
 }
@@ -174,7 +182,9 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    error
+        .chain()
+        .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
 }
 
 /// Prints an error for people on stderr: what, why, and what to do; definitions with a picture of the line.

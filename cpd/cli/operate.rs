@@ -1,8 +1,8 @@
 //! `cpd cancel`, `pause`, `resume`, `resolve`: what operators do to runs.
 
+use cpd_core::json;
 use cpd_core::machine::{Phase, Resolution, RunId};
 use cpd_core::problem::{Problem, Standard};
-use cpd_core::json;
 use cpd_engine::{Engine, Error, RunHandle};
 
 use super::{Global, run, style};
@@ -91,7 +91,11 @@ pub(crate) fn resume(global: &Global, args: &ResumeArgs) -> anyhow::Result<Exit>
             if handle.state().await?.phase == Phase::Paused {
                 handle.resume(&actor(), &args.operate.reason).await?;
             }
-            if args.detach { done(global, &handle, "resumed").await } else { run::finish(&handle, global.json, args.quiet).await }
+            if args.detach {
+                done(global, &handle, "resumed").await
+            } else {
+                run::finish(&handle, global.json, args.quiet).await
+            }
         }
         .await;
         engine.stop().await?;

@@ -59,11 +59,17 @@ fn list(global: &Global) -> anyhow::Result<Exit> {
             let object = json!({ "name": name, "version": version, "mode": mode.to_string(), "title": title, "digest": policy.digest().to_string() });
             style::line(&object.to_json())?;
         } else {
-            style::line(&format!("{}  {version:<8}  {:<8}  {title}", style::name(&format!("{name:<28}")), mode.to_string()))?;
+            style::line(&format!(
+                "{}  {version:<8}  {:<8}  {title}",
+                style::name(&format!("{name:<28}")),
+                mode.to_string()
+            ))?;
         }
     }
     if policies.is_empty() {
-        style::say("No policies are registered: `cpd register definitions/policies` registers those that ship with cpd.");
+        style::say(
+            "No policies are registered: `cpd register definitions/policies` registers those that ship with cpd.",
+        );
     }
     Ok(Exit::Done)
 }
@@ -108,7 +114,11 @@ fn test(global: &Global, args: &TestArgs) -> anyhow::Result<Exit> {
     for policy in &policies {
         for example in policy.run_examples() {
             let ok = example.passed();
-            if ok { passed += 1 } else { failed += 1 }
+            if ok {
+                passed += 1
+            } else {
+                failed += 1
+            }
             if global.json {
                 style::line(&json!({ "policy": policy.name(), "example": *example.name, "passed": ok, "detail": example.detail() }).to_json())?;
             } else {

@@ -38,8 +38,12 @@ pub(crate) fn replay(global: &Global, args: &Args) -> anyhow::Result<Exit> {
             let view = global.view()?;
             let history = view.history(view.find(run)?)?;
             if let Some(file) = bundle {
-                std::fs::write(file, history.to_bundle()).with_context(|| format!("write the bundle {}", file.display()))?;
-                style::say(&format!("The bundle is in {}: `cpd replay --bundle {0}` replays it anywhere.", file.display()));
+                std::fs::write(file, history.to_bundle())
+                    .with_context(|| format!("write the bundle {}", file.display()))?;
+                style::say(&format!(
+                    "The bundle is in {}: `cpd replay --bundle {0}` replays it anywhere.",
+                    file.display()
+                ));
             }
             history
         }

@@ -218,7 +218,10 @@ impl Observer for Live {
 fn logged(run: &Run, at: Timestamp, seq: u64, event: &Event) -> Option<cpd_engine::Logged> {
     let quiet = matches!(
         event,
-        Event::TaskEntered { .. } | Event::TaskCompleted { .. } | Event::IterationStarted { .. } | Event::TaskReturned { .. }
+        Event::TaskEntered { .. }
+            | Event::TaskCompleted { .. }
+            | Event::IterationStarted { .. }
+            | Event::TaskReturned { .. }
     );
     (!quiet).then(|| cpd_engine::Logged::live(run, at, seq, event))
 }

@@ -20,7 +20,8 @@ static COLOURS: OnceLock<(bool, bool)> = OnceLock::new();
 
 /// Decides once, for stdout and stderr.
 pub(crate) fn init(when: When) {
-    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty())
+        || std::env::var_os("TERM").is_some_and(|t| t == "dumb");
     let decide = |terminal: bool| match when {
         When::Always => true,
         When::Never => false,

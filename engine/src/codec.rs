@@ -16,6 +16,9 @@ use cpd_journal::codec;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1::{self, Json};
 
+/// The longest payload that is decoded: no entry is longer.
+pub(crate) const PAYLOAD_MAX: u64 = cpd_journal::BATCH_BYTES_MAX;
+
 /// A record that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
@@ -93,12 +96,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
         ),
         Event::WaitStarted { act, input, deadline, until } => put(
             out,
-            &v1::WaitStarted {
-                act: act.0,
-                input: optional(input),
-                deadline: deadline.map(|t| t.0),
-                until: until.0,
-            },
+            &v1::WaitStarted { act: act.0, input: optional(input), deadline: deadline.map(|t| t.0), until: until.0 },
         ),
         Event::TaskSucceeded { act, attempt, output, evidence } => put(
             out,
@@ -130,7 +128,10 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
             &v1::LateOutcome { act: act.0, attempt: *attempt, outcome: Cow::Borrowed(outcome), detail: json(detail) },
         ),
         Event::TaskCompleted { act, output, export } => {
-            put(out, &v1::TaskCompleted { act: act.0, output: optional(output), export: export.as_ref().map(export_v1) });
+            put(
+                out,
+                &v1::TaskCompleted { act: act.0, output: optional(output), export: export.as_ref().map(export_v1) },
+            );
         }
         Event::TaskFaulted { act, problem } => {
             put(out, &v1::TaskFaulted { act: act.0, problem: problem_json(problem) });
@@ -144,7 +145,9 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
             put(out, &v1::ErrorCaught { act: act.0, from: from.0, handling, attempt, until });
         }
         Event::DeadlinePassed { act, attempt } => put(out, &v1::DeadlinePassed { act: act.0, attempt: *attempt }),
-        Event::RunPaused { actor, reason } | Event::RunResumed { actor, reason } | Event::RunCancelled { actor, reason } => {
+        Event::RunPaused { actor, reason }
+        | Event::RunResumed { actor, reason }
+        | Event::RunCancelled { actor, reason } => {
             put(out, &v1::RunOperated { actor: Cow::Borrowed(actor), reason: Cow::Borrowed(reason) });
         }
         Event::RunCompleted { output } => put(out, &v1::RunCompleted { output: optional(output) }),
@@ -360,7 +363,7 @@ pub fn kind_of(event: &Event) -> Kind {
 // ---- writing --------------------------------------------------------------------------------------------------------
 
 fn put(out: &mut Vec<u8>, record: &impl serde::Serialize) {
-    codec::encode(record, out);
+    codec::encode(record, out).expect("a record of ours has a form that the format holds");
 }
 
 fn json(value: &Value) -> Json<'static> {
@@ -416,7 +419,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn get<T: serde::Deserialize<'a>>(&self) -> Result<T, DecodeError> {
-        codec::decode(self.payload).map_err(|e| self.malformed(e.to_string()))
+        codec::decode(self.payload, PAYLOAD_MAX).map_err(|e| self.malformed(e.to_string()))
     }
 
     fn act(&self) -> Result<ActId, DecodeError> {

@@ -43,13 +43,7 @@ pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken)
 
 /// Calls (or questions) the connector of a request. The future is polled once in place: operations that are ready at once
 /// cost no task.
-pub(crate) fn perform(
-    shared: &Arc<Shared>,
-    request: Request,
-    reconcile: bool,
-    act: ActId,
-    attempt: u32,
-) -> Performed {
+pub(crate) fn perform(shared: &Arc<Shared>, request: Request, reconcile: bool, act: ActId, attempt: u32) -> Performed {
     let name = request.operation.split('.').next().unwrap_or_default();
     let Some(connector) = shared.connectors.get(name).cloned() else {
         let problem = missing(&request, "no such connector is configured in this process");
@@ -68,7 +62,13 @@ pub(crate) fn perform(
     }
 }
 
-async fn call(connector: Arc<dyn Connector>, request: Request, act: ActId, attempt: u32, clock: Arc<dyn Clock>) -> Input {
+async fn call(
+    connector: Arc<dyn Connector>,
+    request: Request,
+    act: ActId,
+    attempt: u32,
+    clock: Arc<dyn Clock>,
+) -> Input {
     let operation = request.operation.clone();
     let outcome = AssertUnwindSafe(async { connector.call(request).await }).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(panicked(&operation, panic.as_ref())));

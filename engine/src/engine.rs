@@ -13,8 +13,8 @@ use cpd_core::machine::turn::{Env, Start};
 use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
-use cpd_journal::index::Index;
-use cpd_journal::{DirLock, Log, Reader, Writer};
+use cpd_journal::index::{Direction, Driver, Index, Opened, Range, open_or_rebuild};
+use cpd_journal::{DirLock, Log, Lsn, Reader, Status, Writer};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -108,6 +108,7 @@ pub struct Builder {
     dispatching: bool,
     limits: Limits,
     log: cpd_journal::Options,
+    driver: Driver,
 }
 
 impl Builder {
@@ -168,6 +169,13 @@ impl Builder {
         self
     }
 
+    /// The driver of the index; by default the first of fjall, sled and memory that is built in.
+    #[must_use]
+    pub fn index(mut self, driver: Driver) -> Self {
+        self.driver = driver;
+        self
+    }
+
     /// Options of the journal.
     #[must_use]
     pub fn journal(mut self, log: cpd_journal::Options) -> Self {
@@ -185,17 +193,20 @@ impl Builder {
             move |source: std::io::Error| Error::File { action, path, source: Arc::new(source) }
         };
         std::fs::create_dir_all(&self.data).map_err(file("create the data directory", &self.data))?;
-        let lock = DirLock::acquire(&self.data, &self.clock.now().to_string())?;
+        let lock = DirLock::acquire(&self.data, env!("CARGO_PKG_VERSION"), &self.clock.now().to_string())?;
         let journal = self.data.join("journal");
         let (log, recovered) = Log::open(&journal, self.log)?;
-        let reader = Reader::open(&journal)?;
-        let (index, rebuilt) = cpd_journal::index::open_or_rebuild(&self.data.join("index"))?;
+        let reader = log.reader();
+        let last = recovered.last().unwrap_or(Lsn::ZERO);
+        let Opened { index, rebuilt } =
+            open_or_rebuild(self.driver, &self.data.join("index").join(self.driver.name()), last)?;
         let index: Arc<dyn Index> = Arc::from(index);
         let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
         let registry = Registry::load(&reader, recovery.registry, operations)?;
         let writer = Writer::spawn(log)?;
-        let indexer = Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
+        let indexer =
+            Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
         let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
         let runtime = json!({ "name": "cpd", "version": env!("CARGO_PKG_VERSION"), "metadata": {} });
         let shared = Arc::new(Shared {
@@ -269,6 +280,13 @@ impl Engine {
             dispatching: true,
             limits: Limits::default(),
             log: cpd_journal::Options::default(),
+            driver: if cfg!(feature = "index-fjall") {
+                Driver::Fjall
+            } else if cfg!(feature = "index-sled") {
+                Driver::Sled
+            } else {
+                Driver::Memory
+            },
         }
     }
 
@@ -310,7 +328,7 @@ impl Engine {
     /// Calls in flight are taken up by the next process.
     ///
     /// # Errors
-    /// None today; reserved.
+    /// If the journal could not be closed in order; nothing acknowledged is lost by it.
     pub async fn stop(&self) -> Result<(), Error> {
         if self.inner.stopped.fetch_add(1, Ordering::SeqCst) > 0 {
             return Ok(());
@@ -325,10 +343,11 @@ impl Engine {
         let inner = self.inner.clone();
         let stop = tokio::task::spawn_blocking(move || {
             inner.shared.indexer.stop();
-            inner.shared.writer.stop();
+            let closed = inner.shared.writer.close();
             drop(inner.lock.lock().take());
+            closed
         });
-        stop.await.map_err(|_| Error::Stopped)
+        stop.await.map_err(|_| Error::Stopped)?.map_err(Error::from)
     }
 
     /// Rows of runs, newest first, that lie in the index. Flushes it first.
@@ -337,11 +356,8 @@ impl Engine {
     /// If the index cannot be read.
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
-        let rows = self.inner.index.scan(index::RUNS, &[], true, limit)?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)))
-            .collect())
+        let rows = self.inner.index.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
+        Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
     }
 
     pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
@@ -349,7 +365,11 @@ impl Engine {
         self.inner.shards[shard].send(message).map_err(|_| Error::Stopped)
     }
 
-    async fn ask<T>(&self, run: RunId, message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message) -> Result<T, Error> {
+    async fn ask<T>(
+        &self,
+        run: RunId,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(run, message(reply))?;
         answer.await.map_err(|_| Error::Stopped)?
@@ -395,10 +415,10 @@ impl Starting<'_> {
         let engine = self.engine;
         let inner = &engine.inner;
         let shared = &inner.shared;
-        if shared.writer.status().is_full() {
+        if matches!(shared.writer.status(), Status::Full) {
             return Err(Error::DiskFull);
         }
-        let pending = shared.writer.pending_bytes();
+        let pending = usize::try_from(shared.writer.pending_bytes()).unwrap_or(usize::MAX);
         if pending > PENDING_MAX {
             return Err(Error::Busy { pending });
         }
@@ -510,7 +530,8 @@ impl RunHandle {
 
     async fn input(&self, input: Input) -> Result<(), Error> {
         let run = self.id;
-        let answer = self.engine.ask(run, |reply| Message::Input { run, input: input.clone(), reply: Some(reply) }).await;
+        let answer =
+            self.engine.ask(run, |reply| Message::Input { run, input: input.clone(), reply: Some(reply) }).await;
         match answer {
             Err(Error::NoOpenRun { .. }) => {
                 // It has ended, or there never was one: say which.

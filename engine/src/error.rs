@@ -15,7 +15,10 @@ pub enum Error {
     Journal(#[source] Arc<cpd_journal::Error>),
     /// The index failed. It can be rebuilt: nothing is lost.
     #[error("use the index")]
-    Index(#[source] Arc<cpd_journal::index::Error>),
+    Index(#[source] Arc<cpd_journal::index::IndexError>),
+    /// Another process owns the data directory.
+    #[error("open the data directory; {}", .0.hint())]
+    Locked(#[source] Arc<cpd_journal::LockError>),
     /// A record cannot be read.
     #[error("read the history of run {run}")]
     Unreadable {
@@ -121,8 +124,14 @@ impl From<cpd_journal::Error> for Error {
     }
 }
 
-impl From<cpd_journal::index::Error> for Error {
-    fn from(error: cpd_journal::index::Error) -> Self {
+impl From<cpd_journal::LockError> for Error {
+    fn from(error: cpd_journal::LockError) -> Self {
+        Error::Locked(Arc::new(error))
+    }
+}
+
+impl From<cpd_journal::index::IndexError> for Error {
+    fn from(error: cpd_journal::index::IndexError) -> Self {
         Error::Index(Arc::new(error))
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cpd_core::Value;
-use cpd_core::definition::plan::{Plan, PinKind};
+use cpd_core::definition::plan::{PinKind, Plan};
 use cpd_core::json;
 use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution, Run, RunId};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::Kind;
-use cpd_journal::{Chain, EntryBuilder, StoredEntry};
+use cpd_journal::{Chain, EntryBuilder, StoredEntry, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::codec;
@@ -65,11 +65,13 @@ impl HistoryEntry {
     pub(crate) fn of(entry: &StoredEntry) -> Self {
         let records = entry.records();
         Self {
-            at: Timestamp(entry.at),
-            lsn: entry.lsn.0,
-            seq: entry.first_seq,
-            digest: hex(&entry.digest.0),
-            records: records.map(|r| RawRecord { kind: r.kind, version: r.version, payload: r.payload.to_vec() }).collect(),
+            at: Timestamp(entry.at()),
+            lsn: entry.lsn().0,
+            seq: entry.seq(),
+            digest: hex(&entry.digest().0),
+            records: records
+                .map(|r| RawRecord { kind: r.kind, version: r.version, payload: r.payload.to_vec() })
+                .collect(),
         }
     }
 
@@ -190,16 +192,20 @@ impl History {
 
     /// Checks the chain of digests and the numbers; says what is wrong, if anything is.
     pub fn check_chain(&self) -> Result<(), String> {
-        let mut chain = Chain::start(self.run.0.into());
+        let mut chain = Chain::start(StreamId(self.run.0));
         for entry in &self.entries {
             if entry.seq != chain.next_seq() {
-                return Err(format!("entry at seq {}: expected seq {}: records are missing", entry.seq, chain.next_seq()));
+                return Err(format!(
+                    "entry at seq {}: expected seq {}: records are missing",
+                    entry.seq,
+                    chain.next_seq()
+                ));
             }
             let mut builder = EntryBuilder::new(&chain, entry.at.as_micros());
             for record in &entry.records {
                 builder.push(record.kind, record.version, &record.payload);
             }
-            let (_, next) = builder.finish();
+            let (_, next) = builder.finish().map_err(|e| format!("entry at seq {}: {e}", entry.seq))?;
             let (found, expected) = (&entry.digest, hex(&next.digest().0));
             if *found != expected {
                 return Err(format!("entry at seq {}: digest {found}, expected {expected}: it was changed", entry.seq));
@@ -421,7 +427,9 @@ fn data(event: &Event) -> Value {
         },
         Event::IterationStarted { index, .. } => vec![("index", Value::from(*index))],
         Event::DeadlinePassed { attempt, .. } => vec![("ofAttempt", Value::from(*attempt))],
-        Event::RunPaused { actor, reason } | Event::RunResumed { actor, reason } | Event::RunCancelled { actor, reason } => {
+        Event::RunPaused { actor, reason }
+        | Event::RunResumed { actor, reason }
+        | Event::RunCancelled { actor, reason } => {
             vec![("actor", Value::Str(actor.clone())), ("reason", Value::Str(reason.clone()))]
         }
         Event::RunCompleted { output } => vec![("output", opt(output))],

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use cpd_core::machine::{CallPhase, Event, Phase, Run, RunId};
 use cpd_core::time::Timestamp;
-use cpd_journal::index::{Index, Space, WriteBatch};
+use cpd_journal::index::{Batch, Index, IndexError, Space};
 use cpd_journal::record::Kind;
 use cpd_journal::{Lsn, Position, StoredEntry};
 use parking_lot::{Condvar, Mutex};
@@ -25,7 +25,6 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::load;
 use crate::shard::RunMap;
 
 /// Rows of runs.
@@ -158,9 +157,9 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
                     workflow: workflow.to_string(),
                     version: version.to_string(),
                     phase: RowPhase::Running,
-                    started_at: entry.at,
-                    updated_at: entry.at,
-                    last: entry.position.0,
+                    started_at: entry.at(),
+                    updated_at: entry.at(),
+                    last: entry.position().0,
                     wake: None,
                     key: key.map(|k| k.to_string()),
                 });
@@ -178,8 +177,8 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
         }
     }
     if let Some(row) = &mut row {
-        row.updated_at = entry.at;
-        row.last = entry.position.0;
+        row.updated_at = entry.at();
+        row.last = entry.position().0;
         row.wake = None;
     }
     Ok(row)
@@ -213,7 +212,8 @@ impl Indexer {
     pub(crate) fn spawn(index: Arc<dyn Index>, applied: Lsn) -> std::io::Result<Self> {
         let (tx, rx) = channel();
         let backlog = Arc::new((Mutex::new(0), Condvar::new()));
-        let state = State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
+        let state =
+            State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
         let thread = std::thread::Builder::new().name("cpd-index".to_owned()).spawn(move || state.serve(&rx))?;
         Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), backlog })
     }
@@ -272,7 +272,8 @@ impl State {
     fn serve(mut self, rx: &Receiver<ToIndexer>) {
         loop {
             let idle = self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none();
-            let message = if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
+            let message =
+                if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
             let flushed = match message {
                 Ok(message) => {
                     let reply = self.take(message);
@@ -321,77 +322,78 @@ impl State {
         }
     }
 
-    fn flush(&mut self) -> Result<(), cpd_journal::index::Error> {
-        let mut batch = WriteBatch::new(self.applied);
+    fn flush(&mut self) -> Result<(), IndexError> {
+        let mut batch = Batch::new();
+        batch.applied(before(self.applied));
         for (id, row) in self.rows.drain() {
             put_row(&mut batch, id, &row);
         }
         for (key, run) in self.keys.drain(..) {
-            batch.put(KEYS, &key, &run.0);
+            batch.put(KEYS, key, run.0);
         }
         if let Some(last) = self.registry.take() {
-            batch.put(META, REGISTRY_LAST, &last.0.to_le_bytes());
+            batch.put(META, REGISTRY_LAST, last.0.to_le_bytes());
         }
-        self.index.commit(batch)
+        self.index.write(batch)
     }
 }
 
 /// Puts a run's row, and whether it is open.
-pub(crate) fn put_row(batch: &mut WriteBatch, id: RunId, row: &RunRow) {
+pub(crate) fn put_row(batch: &mut Batch, id: RunId, row: &RunRow) {
     let mut bytes = Vec::with_capacity(96);
-    cpd_journal::codec::encode(row, &mut bytes);
-    batch.put(RUNS, &id.0, &bytes);
+    cpd_journal::codec::encode(row, &mut bytes).expect("a row has a form that the format holds");
+    batch.put(RUNS, id.0, bytes);
     if row.phase.is_open() {
-        batch.put(OPEN, &id.0, &[]);
+        batch.put(OPEN, id.0, []);
     } else {
-        batch.delete(OPEN, &id.0);
+        batch.delete(OPEN, id.0);
     }
 }
 
 /// Reads a row.
 pub(crate) fn read_row(bytes: &[u8]) -> Option<RunRow> {
-    cpd_journal::codec::decode(bytes).ok()
+    cpd_journal::codec::decode(bytes, crate::codec::PAYLOAD_MAX).ok()
+}
+
+/// The record before the one with that number.
+fn before(next: Lsn) -> Lsn {
+    Lsn(next.0.saturating_sub(1))
 }
 
 /// Brings an index up to the end of the log.
-pub(crate) fn catch_up(
-    index: &dyn Index,
-    reader: &cpd_journal::Reader,
-    from: Lsn,
-) -> Result<(Lsn, usize), Error> {
+pub(crate) fn catch_up(index: &dyn Index, reader: &cpd_journal::Reader, from: Lsn) -> Result<(Lsn, usize), Error> {
     let mut rows: RunMap<RunRow> = RunMap::default();
     let (mut applied, mut entries) = (from, 0);
-    let mut batch = WriteBatch::new(from);
+    let mut batch = Batch::new();
     for entry in reader.scan(from)? {
         let entry = entry?;
-        applied = entry.end_lsn();
+        applied = entry.next_lsn();
         entries += 1;
-        let id = RunId(entry.stream.0);
+        let id = RunId(entry.stream().0);
         if crate::registry::is_registry(&entry) {
-            batch.put(META, REGISTRY_LAST, &entry.position.0.to_le_bytes());
+            batch.put(META, REGISTRY_LAST, entry.position().0.to_le_bytes());
             continue;
         }
-        let before = match rows.remove(&id) {
+        let known = match rows.remove(&id) {
             Some(row) => Some(row),
             None => index.get(RUNS, &id.0)?.and_then(|bytes| read_row(&bytes)),
         };
-        let fresh = before.is_none();
-        if let Some(row) = project(before, id, &entry)? {
+        let fresh = known.is_none();
+        if let Some(row) = project(known, id, &entry)? {
             if fresh && let Some(key) = &row.key {
-                batch.put(KEYS, &start_key(&row.workflow, key), &id.0);
+                batch.put(KEYS, start_key(&row.workflow, key), id.0);
             }
             rows.insert(id, row);
         }
         if rows.len() >= ROWS_MAX {
-            let mut full = std::mem::replace(&mut batch, WriteBatch::new(applied));
-            full.applied = applied;
+            let mut full = std::mem::take(&mut batch);
+            full.applied(before(applied));
             rows.drain().for_each(|(id, row)| put_row(&mut full, id, &row));
-            index.commit(full)?;
+            index.write(full)?;
         }
     }
-    batch.applied = applied;
+    batch.applied(before(applied));
     rows.drain().for_each(|(id, row)| put_row(&mut batch, id, &row));
-    index.commit(batch)?;
-    let _ = load::events;
+    index.write(batch)?;
     Ok((applied, entries))
 }

@@ -20,7 +20,6 @@ mod dispatch;
 mod engine;
 mod entropy;
 mod error;
-pub mod export;
 mod history;
 mod index;
 mod load;

@@ -16,7 +16,7 @@ use crate::registry::Registry;
 pub(crate) fn run(shared: &Arc<Shared>, id: RunId, last: Position) -> Result<(Run, Chain), Error> {
     let entries = shared.reader.history(last)?;
     let run = fold(&shared.registry, id, &entries)?;
-    let chain = entries.last().map(|e| Chain::after(e, last)).ok_or(Error::NoOpenRun { run: id })?;
+    let chain = entries.last().map(StoredEntry::chain).ok_or(Error::NoOpenRun { run: id })?;
     Ok((run, chain))
 }
 
@@ -25,7 +25,7 @@ pub(crate) fn fold(registry: &Registry, id: RunId, entries: &[StoredEntry]) -> R
     let mut run: Option<Run> = None;
     let mut commands = Vec::new();
     for entry in entries {
-        let at = Timestamp(entry.at);
+        let at = Timestamp(entry.at());
         for event in events(id, entry)? {
             match &mut run {
                 None => run = Some(begin(registry, id, &event, at)?),

@@ -6,7 +6,7 @@
 
 use cpd_core::machine::RunId;
 use cpd_core::time::Timestamp;
-use cpd_journal::index::Index;
+use cpd_journal::index::{Direction, Index, Range, Rebuilt};
 use cpd_journal::{Lsn, Position, Reader, Recovered};
 
 use crate::error::Error;
@@ -24,7 +24,7 @@ pub(crate) struct Recovery {
     pub applied: Lsn,
     caught_up: usize,
     journal: Recovered,
-    rebuilt: Option<String>,
+    rebuilt: Option<Rebuilt>,
 }
 
 /// An open run.
@@ -57,11 +57,11 @@ impl Recovery {
         index: &dyn Index,
         reader: &Reader,
         journal: Recovered,
-        rebuilt: Option<String>,
+        rebuilt: Option<Rebuilt>,
     ) -> Result<Self, Error> {
-        let (applied, caught_up) = index::catch_up(index, reader, index.applied_lsn()?)?;
+        let (applied, caught_up) = index::catch_up(index, reader, Lsn(index.applied()?.0 + 1))?;
         let mut runs = Vec::new();
-        for (key, _) in index.scan(OPEN, &[], false, usize::MAX)? {
+        for (key, _) in index.scan(OPEN, &Range::all(), Direction::Ascending, usize::MAX)? {
             let Ok(id) = <[u8; 16]>::try_from(key) else { continue };
             let Some(row) = index.get(RUNS, &id)?.and_then(|bytes| index::read_row(&bytes)) else { continue };
             let last = Position(row.last);
@@ -79,8 +79,8 @@ impl Recovery {
             open_runs: self.runs.len(),
             resumed_runs: self.runs.iter().filter(|r| r.load).count(),
             caught_up: self.caught_up,
-            torn_bytes: self.journal.torn.as_ref().map_or(0, |t| t.bytes),
-            index_rebuilt: self.rebuilt.clone(),
+            torn_bytes: self.journal.cut.as_ref().map_or(0, |t| t.bytes),
+            index_rebuilt: self.rebuilt.as_ref().map(|r| r.reason.clone()),
         }
     }
 }

@@ -18,7 +18,7 @@ use cpd_core::definition::{self, Compiled, Diagnostic, Environment};
 use cpd_core::policy::{Policy, PolicyDocument};
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1::{self, Json};
-use cpd_journal::{Batch, Chain, EntryBuilder, Position, Reader, StoredEntry, StreamId};
+use cpd_journal::{Batch, Chain, EntryBuilder, Lsn, Position, Reader, StoredEntry, StreamId};
 use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 
@@ -31,7 +31,7 @@ pub(crate) const STREAM: StreamId = StreamId(*b"\0\0\0\0\0\0\0registry\0");
 
 /// Whether an entry is about the registry.
 pub(crate) fn is_registry(entry: &StoredEntry) -> bool {
-    entry.stream == STREAM
+    entry.stream() == STREAM
 }
 
 /// What a registration made.
@@ -115,11 +115,7 @@ pub struct Registry {
 
 impl Registry {
     /// Reads the registrations back from the journal.
-    pub(crate) fn load(
-        reader: &Reader,
-        last: Option<Position>,
-        operations: Vec<OperationSpec>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn load(reader: &Reader, last: Option<Position>, operations: Vec<OperationSpec>) -> Result<Self, Error> {
         let mut inner = Inner::default();
         let mut chain = Chain::start(STREAM);
         if let Some(last) = last {
@@ -130,7 +126,7 @@ impl Registry {
                 }
             }
             if let Some(entry) = entries.last() {
-                chain = Chain::after(entry, last);
+                chain = entry.chain();
             }
         }
         Ok(Self { operations, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
@@ -262,7 +258,8 @@ impl Registry {
     /// Every agent, the newest of each name and version, in order of name.
     pub fn agents(&self) -> Vec<Arc<Agent>> {
         let inner = self.inner.read();
-        let newest: BTreeMap<_, _> = inner.agents.iter().map(|a| ((a.name.clone(), a.version.clone()), a.clone())).collect();
+        let newest: BTreeMap<_, _> =
+            inner.agents.iter().map(|a| ((a.name.clone(), a.version.clone()), a.clone())).collect();
         newest.into_values().collect()
     }
 
@@ -305,18 +302,18 @@ impl Registry {
             return Ok(registration);
         }
         let mut payload = Vec::new();
-        cpd_journal::codec::encode(&prepared.record(actor), &mut payload);
+        cpd_journal::codec::encode(&prepared.record(actor), &mut payload)
+            .expect("a record of ours has a form that the format holds");
         let mut builder = EntryBuilder::new(&chain, shared.clock.now().as_micros());
         builder.push(Kind::REGISTERED.0, v1::VERSION, &payload);
-        let (entry, next) = builder.finish();
+        let (entry, next) = builder.finish()?;
         let (done, written) = tokio::sync::oneshot::channel();
         let done = Box::new(move |result| drop(done.send(result)));
         shared.writer.submit(Batch { entries: vec![entry], done });
         let receipts = written.await.map_err(|_| Error::Stopped)??;
         *chain = next;
         if let Some(receipt) = receipts.first() {
-            chain.written(receipt.position);
-            shared.indexer.registered(receipt.position, receipt.lsn, receipt.end);
+            shared.indexer.registered(receipt.position, receipt.lsn, Lsn(receipt.lsn.0 + 1));
         }
         self.inner.write().add(prepared);
         Ok(registration)
@@ -439,7 +436,9 @@ impl Prepared {
     fn record<'a>(&'a self, actor: &'a str) -> v1::Registered<'a> {
         let (_, what, name, version, digest, source) = self.parts();
         let (file, pins) = match self {
-            Prepared::Workflow(w, _) => (&*w.file, w.pins.iter().map(|(pin, spec)| pin_v1(pin, spec.as_ref())).collect()),
+            Prepared::Workflow(w, _) => {
+                (&*w.file, w.pins.iter().map(|(pin, spec)| pin_v1(pin, spec.as_ref())).collect())
+            }
             Prepared::Policy(p) => (&*p.file, Vec::new()),
             Prepared::Agent(_) => ("", Vec::new()),
         };
@@ -466,24 +465,21 @@ fn pin_v1<'a>(pin: &'a Pin, spec: Option<&OperationSpec>) -> v1::Pin<'a> {
         name: Cow::Borrowed(&pin.name),
         version: Cow::Borrowed(&pin.version),
         digest: pin.digest.0,
-        document: spec.map_or_else(Json::default, |s| {
-            Json(Cow::Owned(serde_json::to_vec(s).expect("a specification is JSON")))
-        }),
+        document: spec
+            .map_or_else(Json::default, |s| Json(Cow::Owned(serde_json::to_vec(s).expect("a specification is JSON")))),
     }
 }
 
 impl Inner {
     fn take_record(&mut self, kind: u16, version: u8, payload: &[u8]) -> Result<(), Error> {
-        let bad = |source| Error::Unreadable {
-            run: cpd_core::machine::RunId(STREAM.0),
-            source: Arc::new(source),
-        };
+        let bad = |source| Error::Unreadable { run: cpd_core::machine::RunId(STREAM.0), source: Arc::new(source) };
         let malformed = |detail: String| bad(DecodeError::Malformed { kind: "Registered", detail });
         if Kind(kind) != Kind::REGISTERED || version != v1::VERSION {
             let newest = Kind::ALL.last().map_or(0, |k| k.0);
             return Err(bad(DecodeError::TooNew { kind, version, newest, known: v1::VERSION }));
         }
-        let r: v1::Registered<'_> = cpd_journal::codec::decode(payload).map_err(|e| malformed(e.to_string()))?;
+        let r: v1::Registered<'_> =
+            cpd_journal::codec::decode(payload, crate::codec::PAYLOAD_MAX).map_err(|e| malformed(e.to_string()))?;
         let (name, version, source): (Arc<str>, Arc<str>, Arc<str>) =
             (Arc::from(&*r.name), Arc::from(&*r.version), Arc::from(&*r.source));
         let (digest, file) = (Digest(r.digest), Arc::from(&*r.file));
@@ -549,7 +545,13 @@ fn agent(source: &str, file: &str, document: Value) -> Result<Agent, Error> {
     hash.update(b"cpd agent 1\0");
     hash.update(source.as_bytes());
     let digest = Digest(hash.finalize().into());
-    Ok(Agent { name: text("name")?, version: text("version")?, digest, document: document.clone(), source: Arc::from(source) })
+    Ok(Agent {
+        name: text("name")?,
+        version: text("version")?,
+        digest,
+        document: document.clone(),
+        source: Arc::from(source),
+    })
 }
 
 /// Resolves names to the newest of everything: what a new registration sees.
@@ -632,11 +634,18 @@ fn split(name: &str) -> (String, Option<&str>) {
 
 fn not_registered(what: &'static str, name: &str, names: &[Arc<str>]) -> Error {
     let wanted = normal(name);
-    let near = names.iter().max_by(|a, b| {
-        let score = |n: &str| strsim::jaro_winkler(normal(n).rsplit('/').next().unwrap_or(n), &wanted);
-        score(a).total_cmp(&score(b))
-    });
-    let hint = near.map_or_else(|| "; nothing is registered yet".to_owned(), |n| format!("; did you mean {n}?"));
+    let score = |n: &Arc<str>| strsim::jaro_winkler(normal(n).rsplit('/').next().unwrap_or(n), &wanted);
+    let near = names.iter().max_by(|a, b| score(a).total_cmp(&score(b)));
+    let hint = match near {
+        None => "; nothing is registered yet: `cpd register FILE`".to_owned(),
+        Some(near) if score(near) > 0.8 => format!("; did you mean {near}?"),
+        Some(_) => {
+            let mut known: Vec<&str> = names.iter().map(|n| &**n).collect();
+            known.sort_unstable();
+            known.dedup();
+            format!("; registered: {}", known.join(", "))
+        }
+    };
     Error::NotRegistered { what, name: name.to_owned(), hint }
 }
 

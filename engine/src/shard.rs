@@ -12,17 +12,17 @@
 //!   stay, and it is folded again from the journal when it is woken.
 //! - Operations that are ready at once are polled in place; all others get a task of their own.
 
-use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::definition::plan::Plan;
+use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
-use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Position, Receipt};
+use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Lsn, Position, Receipt, StreamId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -81,6 +81,8 @@ pub(crate) type RunMap<T> = HashMap<RunId, T, BuildHasherDefault<IdHasher>>;
 struct Slot {
     run: Run,
     chain: Chain,
+    /// The number that comes after the last durable record.
+    durable_seq: u64,
     unsynced: Option<Unsynced>,
     mailbox: VecDeque<(Input, Option<Reply>)>,
     waiters: Vec<oneshot::Sender<Result<RunEnd, Error>>>,
@@ -92,6 +94,8 @@ struct Slot {
 /// An entry under way, and what is held back until it is durable.
 struct Unsynced {
     at: Timestamp,
+    /// The number in the run that comes after the entry.
+    end: u64,
     commands: Vec<Command>,
     events: Vec<Event>,
     reply: Option<Reply>,
@@ -143,7 +147,7 @@ impl Shard {
                 Some(nap) if nap.is_zero() => {
                     self.fire_timers();
                     self.submit();
-                    rx.try_recv().ok().map(|m| messages.push(m));
+                    messages.extend(rx.try_recv());
                     usize::from(!messages.is_empty())
                 }
                 Some(nap) => {
@@ -197,7 +201,8 @@ impl Shard {
         let (run, turn) = machine::turn::start(id, plan, start, &self.shared.env(at));
         let slot = Slot {
             run,
-            chain: Chain::start(id.0.into()),
+            chain: Chain::start(StreamId(id.0)),
+            durable_seq: 1,
             unsynced: None,
             mailbox: VecDeque::new(),
             waiters: Vec::new(),
@@ -257,13 +262,43 @@ impl Shard {
             let kind = codec::encode(event, &mut self.scratch);
             builder.push(kind.0, v1::VERSION, &self.scratch);
         }
-        let (entry, chain) = builder.finish();
+        let (entry, chain) = match builder.finish() {
+            Ok(built) => built,
+            Err(error) => return self.too_large(id, error.into(), reply),
+        };
+        let end = chain.next_seq();
         slot.chain = chain;
         let events = if self.shared.observer.is_some() { turn.events } else { Vec::new() };
-        slot.unsynced = Some(Unsynced { at, commands: turn.commands, events, reply });
+        slot.unsynced = Some(Unsynced { at, end, commands: turn.commands, events, reply });
         self.entries.push(entry);
         self.entry_runs.push(id);
         self.in_flight += 1;
+    }
+
+    /// An entry that no journal takes: the state is ahead of what can be written, so it is given up and folded again, and the
+    /// run is cancelled with the reason.
+    fn too_large(&mut self, id: RunId, error: Error, reply: Option<Reply>) {
+        tracing::error!(run = %id, error = %error, "a turn of a run cannot be journaled");
+        let slot = self.slots.remove(&id);
+        if let Some(reply) = reply {
+            drop(reply.send(Err(error.clone())));
+        }
+        let Some(slot) = slot else { return };
+        for waiter in slot.waiters {
+            drop(waiter.send(Err(error.clone())));
+        }
+        for (_, reply) in slot.mailbox {
+            if let Some(reply) = reply {
+                drop(reply.send(Err(error.clone())));
+            }
+        }
+        let last = slot.chain.last();
+        if last == Position::NONE {
+            return;
+        }
+        self.sleeping.insert(id, Sleeper { last, wake: None });
+        let reason = format!("a turn of it is too large for the journal: {error}");
+        self.input(id, Input::Cancel { actor: Arc::from("engine"), reason: Arc::from(reason) }, None);
     }
 
     /// Hands the gathered entries to the writer.
@@ -290,14 +325,17 @@ impl Shard {
             Err(error) => return self.fail(&runs, &Error::from(error)),
         };
         let mut rows = Vec::with_capacity(runs.len());
-        let lsns = receipts.first().map(|r| r.lsn).zip(receipts.last().map(|r| r.end));
+        let first = receipts.first().map(|r| r.lsn);
+        let mut next = first;
         for (id, receipt) in runs.into_iter().zip(receipts) {
             let slot = self.slots.get_mut(&id).expect("a run with an entry under way is there");
-            slot.chain.written(receipt.position);
-            let Unsynced { at, commands, events, reply } = slot.unsynced.take().expect("an entry was under way");
+            let before = slot.durable_seq;
+            let Unsynced { at, end, commands, events, reply } = slot.unsynced.take().expect("an entry was under way");
+            slot.durable_seq = end;
+            next = Some(Lsn(receipt.lsn.0 + (end - before)));
             rows.push((id, RunRow::of(&slot.run, at, receipt.position)));
             if let Some(observer) = &self.shared.observer {
-                observer.observe(&slot.run, at, slot.chain.next_seq() - events.len() as u64, &events);
+                observer.observe(&slot.run, at, before, &events);
             }
             if let Some(reply) = reply {
                 drop(reply.send(Ok(())));
@@ -307,7 +345,7 @@ impl Shard {
             }
             self.go_on(id);
         }
-        if let Some((first, end)) = lsns {
+        if let Some((first, end)) = first.zip(next) {
             self.shared.indexer.update(IndexUpdate { first, end, rows });
         }
     }
@@ -404,8 +442,10 @@ impl Shard {
         debug_assert!(!slot.run.wake_sources().is_empty(), "run {id} stalls");
         let wake = slot.run.next_wake();
         let busy = slot.run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
-        if wake.is_some() && wake != slot.wake {
-            self.timers.push(Reverse((wake.expect("checked"), id)));
+        if let Some(at) = wake
+            && wake != slot.wake
+        {
+            self.timers.push(Reverse((at, id)));
         }
         slot.wake = wake;
         let far = wake.is_none_or(|at| at.since(self.shared.clock.now()) > SLEEP_AFTER);
@@ -426,6 +466,7 @@ impl Shard {
             self.sleeping.remove(&id);
             let slot = Slot {
                 run,
+                durable_seq: chain.next_seq(),
                 chain,
                 unsynced: None,
                 mailbox: VecDeque::new(),

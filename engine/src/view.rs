@@ -54,7 +54,7 @@ impl View {
     /// # Errors
     /// If there is no journal, or it cannot be read.
     pub fn open(data: &Path) -> Result<Self, Error> {
-        let reader = Reader::open(&data.join("journal"))?;
+        let reader = Reader::open(data.join("journal"))?;
         let registry = Arc::new(Registry::from_records(&[])?);
         let mut view = Self { reader, rows: BTreeMap::new(), registry, registrations: Vec::new(), next: Lsn(1) };
         view.refresh()?;
@@ -69,12 +69,12 @@ impl View {
         let known = self.registrations.len();
         for entry in self.reader.scan(self.next)? {
             let entry = entry?;
-            self.next = entry.end_lsn();
+            self.next = entry.next_lsn();
             if is_registry(&entry) {
                 self.registrations.extend(HistoryEntry::of(&entry).records);
                 continue;
             }
-            let id = RunId(entry.stream.0);
+            let id = RunId(entry.stream().0);
             if let Some(row) = project(self.rows.remove(&id), id, &entry)? {
                 self.rows.insert(id, row);
             }
@@ -117,7 +117,8 @@ impl View {
             return self.rows.keys().next_back().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
         }
         let none = || NotOneRun::None(prefix.to_owned());
-        let (low, high) = RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
+        let (low, high) =
+            RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
         let mut found = self.rows.range(low..=high).map(|(id, _)| *id);
         match (found.next(), found.next()) {
             (None, _) => Err(none()),
@@ -149,7 +150,7 @@ impl View {
         let plan = load::begin(&self.registry, run, event, first.at)?.plan;
         let needed = self.registrations.iter().filter(|r| {
             Kind(r.kind) == Kind::REGISTERED
-                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload)
+                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
                     .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest))
         });
         Ok(needed.cloned().collect())

@@ -47,9 +47,7 @@ impl Installed {
             let file = path.display().to_string();
             let policy = PolicyDocument::parse(&text, &file).and_then(Policy::compile);
             let policy = policy.unwrap_or_else(|e| panic!("{file}: {e:?}"));
-            let document = read_value(&text, &file).expect("a policy is YAML");
-            let name = document.get("name").and_then(|v| v.as_str()).expect("a name");
-            (Arc::from(name), Arc::new(policy))
+            (Arc::from(policy.name()), Arc::new(policy))
         });
         let agents = yaml_files(&root().join("definitions/agents")).into_iter().map(|(path, text)| {
             let document = read_value(&text, &path.display().to_string()).expect("an agent is YAML");

@@ -51,7 +51,7 @@ fn the_sample_workflow_is_found_by_both_names_and_pins_what_it_uses() {
     assert!(pins.contains(&(PinKind::Agent, "intelligence-summariser")));
     assert!(pins.iter().any(|(kind, _)| *kind == PinKind::Policy));
     let pointers: Vec<&str> = plan.nodes.iter().map(|n| &*n.pointer).collect();
-    assert!(pointers.contains(&"/do/3/retrain/try/0/train"), "{pointers:?}");
+    assert!(pointers.contains(&"/do/3/retrain/try/0/startRetraining"), "{pointers:?}");
     assert!(matches!(plan.nodes[2].action, Action::Decide(_)));
 }
 

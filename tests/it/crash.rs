@@ -4,12 +4,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cpd_core::machine::{Phase, RunId};
+use cpd_core::catalog::Class;
+use cpd_core::definition::plan::Action;
+use cpd_core::machine::{CallPhase, Phase, Resolution, RunId};
 use cpd_core::{Value, json};
 use cpd_engine::view::View;
 use cpd_journal::{Log, Lsn, Options, Reader};
 
-use crate::support::world::{World, open, register_all};
+use crate::support::world::{FAST, World, open, output, register_all};
 
 /// Input that takes every shipped workflow along its longest way.
 fn input() -> Value {
@@ -27,31 +29,36 @@ struct Undisturbed {
     phase: Phase,
     world: Arc<World>,
     run: RunId,
+    /// Whether it has effects that must not happen twice.
+    asks: bool,
 }
 
 async fn undisturbed(workflow: &str) -> Undisturbed {
     let dir = tempfile::tempdir().expect("a directory");
     let world = Arc::new(World::default());
-    let engine = open(dir.path(), &world).await;
+    let engine = open(dir.path(), &world, FAST).await;
     register_all(&engine).await;
     let run = engine.start(workflow).input(input()).go().await.expect("a start");
     run.result().await.expect("an end");
-    let phase = run.state().await.expect("a state").phase;
+    let state = run.state().await.expect("a state");
+    let once = |a: &Action| matches!(a, Action::Call(c) if c.operation.class == Class::AtMostOnce);
+    let asks = state.plan.nodes.iter().any(|n| once(&n.action));
+    let phase = state.phase;
     engine.stop().await.expect("a stop");
     let journal = dir.path().join("journal");
     let reader = Reader::open(&journal).expect("a reader");
     let mut boundaries = Vec::new();
     for entry in reader.scan(Lsn(1)).expect("a scan") {
         let entry = entry.expect("an entry");
-        if entry.stream.0 == run.id().0 {
+        if entry.stream().0 == run.id().0 {
             if boundaries.is_empty() {
-                boundaries.push((entry.position.0, entry.lsn));
+                boundaries.push((entry.position().0, entry.lsn()));
             }
-            boundaries.push((entry.position.0 + entry.stored_len() as u64, entry.end_lsn()));
+            boundaries.push((entry.position().0 + entry.bytes(), entry.next_lsn()));
         }
     }
     let (name, journal) = only_segment(&journal);
-    Undisturbed { journal, name, boundaries, phase, world, run: run.id() }
+    Undisturbed { journal, name, boundaries, phase, world, run: run.id(), asks }
 }
 
 /// The name and bytes of the only segment: these runs are short.
@@ -81,13 +88,14 @@ fn crashed(undisturbed: &Undisturbed, end: usize) -> tempfile::TempDir {
 /// Effects of the world as far as they can have happened when the journal ends there: those whose intent is durable.
 /// `reached` says whether the calls in flight had their effect before the crash.
 async fn finish(undisturbed: &Undisturbed, dir: &Path, world: &Arc<World>) -> Phase {
-    let engine = open(dir, world).await;
+    // Where an operator may be asked, timeouts must not race with the answer.
+    let engine = open(dir, world, if undisturbed.asks { 1 } else { FAST }).await;
     let run = engine.run(undisturbed.run);
-    let end = run.result().await;
-    let phase = match end {
-        Ok(_) => run.state().await.expect("a state").phase,
-        Err(error) => panic!("run {} does not end: {error}", undisturbed.run),
-    };
+    if undisturbed.asks {
+        answer_as_operator(&run).await;
+    }
+    run.result().await.unwrap_or_else(|error| panic!("run {} does not end: {error}", undisturbed.run));
+    let phase = run.state().await.expect("a state").phase;
     engine.stop().await.expect("a stop");
     let view = View::open(dir).expect("a view");
     let history = view.history(undisturbed.run).expect("a history");
@@ -95,6 +103,21 @@ async fn finish(undisturbed: &Undisturbed, dir: &Path, world: &Arc<World>) -> Ph
     assert!(replayed.divergence.is_none(), "{:?}", replayed.divergence);
     assert_eq!(replayed.chain, Ok(()));
     phase
+}
+
+/// Says of every parked effect that it happened, with the outcome that the world gives: an operator who looked.
+async fn answer_as_operator(run: &cpd_engine::RunHandle) {
+    while let Ok(state) = run.state().await {
+        if !state.is_open() {
+            return;
+        }
+        let parked = state.calls().find(|(_, c)| matches!(c.phase, CallPhase::Parked(_))).map(|(act, _)| act.id);
+        if let Some(call) = parked.and_then(|act| state.call(act)) {
+            let answer = Resolution::Succeeded(output(&call.operation.name, call.args));
+            run.resolve(Some(&call.node.pointer), answer, "operator").await.expect("a resolution");
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 fn same_end(a: &Phase, b: &Phase) -> bool {
@@ -109,7 +132,7 @@ fn same_end(a: &Phase, b: &Phase) -> bool {
 async fn every_shipped_workflow_comes_to_the_same_end_from_every_crash_point() {
     let dir = tempfile::tempdir().expect("a directory");
     let workflows = {
-        let engine = open(dir.path(), &Arc::default()).await;
+        let engine = open(dir.path(), &Arc::default(), FAST).await;
         let workflows = register_all(&engine).await;
         engine.stop().await.expect("a stop");
         workflows
@@ -133,7 +156,10 @@ async fn every_shipped_workflow_comes_to_the_same_end_from_every_crash_point() {
                 );
                 let after = world.effects();
                 // Effects whose outcome is in the journal are not called again, so a world that had none misses them.
-                assert!(after.iter().all(|(k, op)| effects.get(k) == Some(op)), "{workflow} from lsn {lsn:?}: other effects");
+                assert!(
+                    after.iter().all(|(k, op)| effects.get(k) == Some(op)),
+                    "{workflow} from lsn {lsn:?}: other effects"
+                );
                 if happened {
                     assert_eq!(after, effects, "{workflow} from lsn {lsn:?}");
                 }
@@ -145,12 +171,12 @@ async fn every_shipped_workflow_comes_to_the_same_end_from_every_crash_point() {
         for cut in before + 1..end {
             let cut = usize::try_from(cut).expect("a small file");
             let dir = crashed(&undisturbed, cut);
-            let (log, recovered) = Log::open(&dir.path().join("journal"), Options::default()).expect("a log");
+            let (log, recovered) = Log::open(dir.path().join("journal"), Options::default()).expect("a log");
             // What was cut may have been zeros: then the frame is whole.
             let zeros = undisturbed.journal[cut..usize::try_from(end).expect("a small file")].iter().all(|b| *b == 0);
             let expected = if zeros { whole } else { lsn };
-            assert_eq!(recovered.next_lsn, expected, "{workflow} cut at byte {cut}");
-            assert_eq!(recovered.torn.is_some(), !zeros, "{workflow} cut at byte {cut}: a torn tail is reported");
+            assert_eq!(recovered.next, expected, "{workflow} cut at byte {cut}");
+            assert_eq!(recovered.cut.is_some(), !zeros, "{workflow} cut at byte {cut}: a torn tail is reported");
             drop(log);
             bytes += 1;
         }

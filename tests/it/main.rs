@@ -1,5 +1,8 @@
 //! The end-to-end tests, in one binary: each module is one thing that a user could see go wrong.
 
+#![expect(clippy::print_stdout, reason = "tests say how much they tried")]
+
+mod cli;
 mod crash;
 mod real;
 mod support;

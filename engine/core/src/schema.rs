@@ -8,13 +8,13 @@
 //!
 //! Known: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `minProperties`, `maxProperties`,
 //! `items`, `minItems`, `maxItems`, `minimum`, `maximum`, `exclusiveMinimum`, `exclusiveMaximum`, `minLength`,
-//! `maxLength`, `anyOf`, `oneOf`, `allOf`, `not`, `$ref` to `#/$defs/…`, and the annotations. Not known, on purpose:
-//! other references, `pattern`, `if` and the unevaluated family. What stands under `writeOnly: true` is secret: its
-//! values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
-//! [`OperationSpec`](crate::catalog::OperationSpec). Nothing here panics, nor recurses deeper than the value and a fixed
-//! number of references.
+//! `maxLength`, `pattern`, `anyOf`, `oneOf`, `allOf`, `not`, `$defs` with `$ref` into the same schema, and the
+//! annotations. Not known, on purpose: `if`, references to other documents, and the unevaluated family. What stands under `writeOnly: true` is secret: its values are never shown. `true`, `false` and `null` are schemas; `null` accepts anything, as in
+//! [`OperationSpec`](crate::catalog::OperationSpec). Nothing here panics; walks are cut at a depth.
 
 use std::fmt;
+
+use regex::Regex;
 
 use crate::Value;
 
@@ -43,6 +43,18 @@ const MOST: usize = 20;
 /// A schema deeper than this is a defect.
 const DEEPEST: usize = 64;
 
+/// A walk deeper than this goes in circles: a schema that refers to itself, or a value made to be deep.
+const WALK_DEEPEST: usize = 128;
+
+/// The schema at a reference such as `#/$defs/file`.
+fn resolve<'a>(root: &'a Value, target: &str) -> Option<&'a Value> {
+    let path = target.strip_prefix('#')?;
+    path.split('/').skip(1).try_fold(root, |at, part| match at {
+        Value::Arr(items) => items.get(part.parse::<usize>().ok()?),
+        other => other.get(&part.replace("~1", "/").replace("~0", "~")),
+    })
+}
+
 /// Every way in which `value` does not fit `schema`, in the order of the schema; at most twenty.
 pub fn check(schema: &Value, value: &Value) -> Vec<Violation> {
     check_with(schema, value, &|_| false)
@@ -60,13 +72,13 @@ pub fn check_with(schema: &Value, value: &Value, unknown: &dyn Fn(&Value) -> boo
 type Limit = (&'static str, &'static str, fn(f64, f64) -> bool);
 
 struct Walk<'a> {
-    /// The whole schema, for references.
+    /// Where references point into.
     root: &'a Value,
     unknown: &'a dyn Fn(&Value) -> bool,
     found: &'a mut Vec<Violation>,
     /// Under a `writeOnly` schema.
     hidden: bool,
-    /// Schemas within schemas, so that references in a circle come to an end.
+    /// How many schemas lie above.
     depth: usize,
 }
 
@@ -87,14 +99,20 @@ impl Walk<'_> {
     }
 
     fn value(&mut self, schema: &Value, value: &Value, at: &str) {
-        if self.found.len() >= MOST || self.depth > 2 * DEEPEST || (self.unknown)(value) {
+        if self.found.len() >= MOST || (self.unknown)(value) {
             return;
+        }
+        if self.depth >= WALK_DEEPEST {
+            return self.say(at, format!("is nested deeper than {WALK_DEEPEST} schemas"));
         }
         let hidden = self.hidden;
         self.hidden |= schema.get("writeOnly") == Some(&Value::Bool(true));
         self.depth += 1;
-        if let Some(target) = referred(self.root, schema) {
-            self.value(target, value, at);
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            match resolve(self.root, target) {
+                Some(target) => self.value(target, value, at),
+                None => self.say(at, format!("its schema refers to {target:?}, which is not there")),
+            }
         }
         self.keywords(schema, value, at);
         self.depth -= 1;
@@ -132,7 +150,10 @@ impl Walk<'_> {
             Value::Obj(_) => self.object(schema, value, at),
             Value::Arr(items) => self.array(schema, items, at),
             Value::Num(n) => self.number(schema, n.as_f64(), at),
-            Value::Str(s) => self.length(schema, ["minLength", "maxLength"], s.chars().count(), "characters", at),
+            Value::Str(s) => {
+                self.length(schema, ["minLength", "maxLength"], s.chars().count(), "characters", at);
+                self.pattern(schema, s, at);
+            }
             Value::Null | Value::Bool(_) => {}
         }
         self.combined(schema, value, at);
@@ -201,20 +222,36 @@ impl Walk<'_> {
         }
     }
 
+    fn pattern(&mut self, schema: &Value, text: &str, at: &str) {
+        let Some(pattern) = schema.get("pattern").and_then(Value::as_str) else { return };
+        match Regex::new(pattern) {
+            Ok(regex) if regex.is_match(text) => {}
+            Ok(_) => self.say(at, format!("found {}, expected text that matches {pattern}", self.brief(&text.into()))),
+            Err(e) => self.say(at, format!("its schema has a pattern that is none: {e}")),
+        }
+    }
+
+    /// What a branch has to say about the value, apart from everything else.
+    fn apart(&self, schema: &Value, value: &Value, at: &str) -> Vec<Violation> {
+        let mut found = Vec::new();
+        let (root, unknown) = (self.root, self.unknown);
+        Walk { root, unknown, found: &mut found, hidden: self.hidden, depth: self.depth }.value(schema, value, at);
+        found
+    }
+
     fn combined(&mut self, schema: &Value, value: &Value, at: &str) {
         for inner in schema.get("allOf").and_then(Value::as_array).unwrap_or_default() {
             self.value(inner, value, at);
         }
-        if let Some(excluded) = schema.get("not")
+        if let Some(inner) = schema.get("not")
             && !self.has_unknown(value)
-            && self.tried(excluded, value, at).is_empty()
+            && self.apart(inner, value, at).is_empty()
         {
-            let form = form(excluded);
-            self.say(at, format!("found {}, which is excluded: {form}", self.brief(value)));
+            self.say(at, format!("found {}, expected anything but {}", self.brief(value), form(inner)));
         }
         for keyword in ["anyOf", "oneOf"] {
             let Some(inner) = schema.get(keyword).and_then(Value::as_array) else { continue };
-            let mut tried: Vec<Vec<Violation>> = inner.iter().map(|inner| self.tried(inner, value, at)).collect();
+            let mut tried: Vec<Vec<Violation>> = inner.iter().map(|inner| self.apart(inner, value, at)).collect();
             let fitting = tried.iter().filter(|found| found.is_empty()).count();
             // With parts unknown, several branches of a `oneOf` may fit for now.
             let several = keyword == "oneOf" && fitting > 1 && !self.has_unknown(value);
@@ -226,7 +263,7 @@ impl Walk<'_> {
                 match tried.into_iter().next() {
                     Some(best) if best.iter().any(|v| v.at.len() > at.len()) => self.found.extend(best),
                     _ => {
-                        let forms: Vec<_> = inner.iter().map(|s| form(referred(self.root, s).unwrap_or(s))).collect();
+                        let forms: Vec<_> = inner.iter().map(form).collect();
                         self.say(at, format!("found {}, expected {}", self.brief(value), forms.join(" or ")));
                     }
                 }
@@ -234,28 +271,20 @@ impl Walk<'_> {
         }
     }
 
-    /// What would be found wrong with a value under one of several schemas.
-    fn tried(&self, schema: &Value, value: &Value, at: &str) -> Vec<Violation> {
-        let mut found = Vec::new();
-        let Self { root, unknown, hidden, depth, .. } = *self;
-        Walk { root, unknown, found: &mut found, hidden, depth }.value(schema, value, at);
-        found
+    fn has_unknown(&self, value: &Value) -> bool {
+        self.unknown_within(value, WALK_DEEPEST)
     }
 
-    fn has_unknown(&self, value: &Value) -> bool {
+    /// What lies too deep to look at counts as unknown.
+    fn unknown_within(&self, value: &Value, depth: usize) -> bool {
+        let Some(below) = depth.checked_sub(1) else { return true };
         (self.unknown)(value)
             || match value {
-                Value::Arr(items) => items.iter().any(|v| self.has_unknown(v)),
-                Value::Obj(members) => members.values().any(|v| self.has_unknown(v)),
+                Value::Arr(items) => items.iter().any(|v| self.unknown_within(v, below)),
+                Value::Obj(members) => members.values().any(|v| self.unknown_within(v, below)),
                 _ => false,
             }
     }
-}
-
-/// The schema that a `$ref` of the form `#/$defs/name` stands for.
-fn referred<'a>(root: &'a Value, schema: &Value) -> Option<&'a Value> {
-    let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
-    root.get("$defs")?.get(name)
 }
 
 fn is_of_type(value: &Value, name: &str) -> bool {
@@ -280,10 +309,7 @@ fn form(schema: &Value) -> String {
             format!("an object with {}", required.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
         }
         (Some(t), _) => type_names(t),
-        (None, _) => match schema.get("enum").and_then(Value::as_array) {
-            Some(any) => format!("one of {}", any.iter().map(Value::to_json).collect::<Vec<_>>().join(", ")),
-            None => "another form".to_owned(),
-        },
+        (None, _) => "another form".to_owned(),
     }
 }
 
@@ -365,7 +391,11 @@ fn schema_defects(root: &Value, schema: &Value, at: &str, depth: usize, found: &
                 let fits = names.is_some_and(|n| n.len() == v.as_array().map_or(0, <[_]>::len) && n.iter().all(known));
                 (!fits).then_some("an array of names that `properties` has")
             }
-            "$ref" => referred(root, schema).is_none().then_some("`#/$defs/` and a name that `$defs` of the root has"),
+            "$ref" => {
+                let there = v.as_str().is_some_and(|target| resolve(root, target).is_some());
+                (!there).then_some("a reference into the same schema, such as \"#/$defs/file\"")
+            }
+            "pattern" => v.as_str().is_none_or(|p| Regex::new(p).is_err()).then_some("a regular expression"),
             "properties" | "$defs" => match v.as_object() {
                 Some(members) => {
                     for (name, inner) in members {

@@ -415,7 +415,11 @@ mod exact {
         for text in ["0.22331593609345426", "0.1", "5.0159356085715455e-47", "1.7976931348623157e308", "4.9e-324"] {
             let value = Value::from_json(text.as_bytes()).unwrap();
             assert_eq!(value.as_f64().unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
-            assert_eq!(value.to_json().parse::<f64>().unwrap().to_bits(), text.parse::<f64>().unwrap().to_bits(), "{text}");
+            assert_eq!(
+                value.to_json().parse::<f64>().unwrap().to_bits(),
+                text.parse::<f64>().unwrap().to_bits(),
+                "{text}"
+            );
         }
     }
 }

@@ -1,33 +1,50 @@
-//! The journal of `cpd`: an append-only, chained, group-committed log, and indexes over it.
+//! The journal: what `cpd` knows, and what it can prove.
 //!
-//! - [`EntryBuilder`], [`Chain`]: entries and the digests that prove a stream complete.
-//! - [`Log`], [`Writer`]: segments on disk, recovery of the tail, one sync per group.
-//! - [`Reader`]: by position, by stream, front to back.
-//! - [`record`], [`codec`]: what records say, frozen.
-//! - [`index`]: ordered stores over the log that can be dropped and made again.
-//! - [`verify`]: every checksum, every number, every link of every chain.
-//! - [`files`]: the file layer below.
+//! State is a fold over a journal, so the journal is all there is to keep. This crate keeps it: records of *streams* (a run each, and control
+//! streams), in one append-only log with a checksum on every frame and a chain of digests along every stream.
 //!
-//! The log is the truth. This crate never decides anything and knows nothing of workflows.
+//! - [`Chain`] and [`EntryBuilder`] make entries, on the thread that owns a stream.
+//! - [`Log`] writes them; [`Writer`] does so for many callers, with one sync for all that are waiting.
+//! - [`Reader`] reads one frame, everything from a record on, or the history of one stream.
+//! - [`verify`](verify()) proves a journal whole, or says what is lost; [`transfer`] takes it out as text and in again.
+//! - [`index`] is what can be looked up faster than by reading, and rebuilt by reading.
+//! - [`record`] says what records say: frozen structs, one for each kind and version.
+//! - [`codec`] turns structs into payloads.
+//! - [`DirLock`] keeps a second process away; [`files`] keeps the operating system away, in tests.
+//!
+//! `docs/JOURNAL-FORMAT.md` draws the bytes. This crate does not know what a record means and never decides anything.
 
 mod chain;
 pub mod codec;
 mod error;
 pub mod files;
-mod format;
+pub mod format;
+mod history;
+mod ids;
 pub mod index;
 mod lock;
 mod log;
+mod mark;
 mod reader;
 pub mod record;
-mod segment;
-pub mod verify;
+mod recover;
+mod scan;
+mod spare;
+mod stored;
+pub mod transfer;
+mod verify;
+mod walk;
 mod writer;
 
-pub use chain::{Chain, Digest, Entry, EntryBuilder, Lsn, Position, RecordRef, StoredEntry, StreamId, record_digest};
-pub use error::Error;
-pub use format::BODY_MAX;
-pub use lock::DirLock;
-pub use log::{Log, Options, Receipt, Recovered, Torn};
-pub use reader::{Reader, Scan};
-pub use writer::{Batch, Status, Writer};
+pub use chain::{Chain, DIGEST_DOMAIN, Entry, EntryBuilder, digest};
+pub use error::{Damage, Error, Result};
+pub use ids::{Digest, Lsn, NotHex, Position, StreamId};
+pub use lock::{DirLock, Held, LockError};
+pub use log::{BATCH_BYTES_MAX, Log, Options, Receipt, Recovered};
+pub use mark::{Mark, MarkState};
+pub use reader::{Reader, SegmentSummary};
+pub use recover::{Cut, OnLoss};
+pub use scan::{Cursor, Scan};
+pub use stored::{Record, StoredEntry};
+pub use verify::{Finding, Report, verify, verify_files};
+pub use writer::{Batch, Done, Hook, Stats, Status, Writer, WriterOptions};

@@ -1,405 +1,563 @@
-//! The log: append-only segments, one sync per group, recovery of the tail.
+//! The log: segments one behind the other, the last of which takes frames.
 //!
-//! # Invariants
-//! - A frame is never changed once it is synced; a sealed segment is never changed at all.
-//! - `append` returns only after everything it was given is durable.
-//! - Positions and lsns only grow. Records of a group carry how far they lie behind the group's first, so that recovery can
-//!   tell a torn group (never acknowledged: it was the last) from damage in one that was synced.
-//! - After a failed write or sync the log writes nothing more, but for a full disk: then the same group may be tried again.
+//! ```text
+//!   <data>/journal/00000000000000000001.seg   sealed: never changes
+//!                  00000000000000048211.seg   the last: frames, then zeros that were filled ahead
+//!                  mark                       what was acknowledged and what was pruned (see `mark`)
+//!                  spare                      the next segment, being filled (see `spare`)
+//! ```
+//!
+//! A group goes out in two steps. [`Log::stage`] gives each entry its place and copies its frame behind the others in memory; [`Log::commit`]
+//! writes them with one write and makes them durable with one sync. Only after that are they *published*: readers that share the log stop at
+//! what is published, so nobody ever acts on a record that a crash could take back.
+//!
+//! If there is no room, a commit can be tried again: it writes the same bytes to the same place, also those that a failed sync may have dropped.
+//! After any other failure the log is *poisoned*. What a failed sync has left on the disk is unknown, so nothing may be written behind it; opening again
+//! finds out.
+//!
+//! A group lies in one segment. When it does not fit into what is left of the last one, [`Log::roll`] seals that and begins the next, in this order:
+//!
+//! 1. The last segment is cut to its frames and synced. (Its frames are synced already.)
+//! 2. The next one gets its header, under another name, and is synced.
+//! 3. It is renamed to its own name, and the directory is synced.
+//!
+//! So a segment that has a successor is complete whenever one looks, and a segment's header is good as soon as it has its name.
+//! A crash before 3 leaves the last segment as it was, or a bit shorter; it goes on to be used.
+//!
+//! A `Log` belongs to one thread. For many callers put it into a [`Writer`](crate::Writer).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::chain::{Entry, Lsn, Position};
-use crate::error::Error;
-use crate::files::{File, Files, RealFiles};
-use crate::format::{self, FRAME_HEADER, FRAME_MAGIC, FrameHeader, SEGMENT_HEADER};
-use crate::segment::{NoFrame, Segment, Window, open_all};
+use crate::chain::Entry;
+use crate::error::{Error, Result};
+use crate::files::{File, Files, Mode, RealFiles};
+use crate::format::{self, SEGMENT_HEADER_BYTES, SegmentHeader, TERMINATOR_BYTES};
+use crate::ids::{Lsn, Position};
+use crate::mark::{Mark, MarkFile, MarkState};
+use crate::reader::Reader;
+use crate::recover::{Cut, FRESH_NAME, OnLoss, Plan, SPARE_NAME, SegmentInfo, write_zeros};
+use crate::spare::Filler;
 
-/// Name of the file that is filled with zeros to become the next segment.
-const SPARE: &str = "spare.tmp";
-/// Name of the file that says where a journal that was closed in order ends.
-const CLEAN: &str = "clean";
-/// Zeros are written in pieces of this size.
-const ZEROS: usize = 1 << 20;
+/// The greatest batch: the entries that [`Log::append`] or one submission takes at once.
+pub const BATCH_BYTES_MAX: u64 = 64 << 20;
 
-/// How a log is laid out.
-#[derive(Clone)]
+/// How a log is opened.
+#[derive(Clone, Debug)]
 pub struct Options {
-    /// Length of the first segment; each following one is eight times as long, up to `segment_bytes`. An empty directory
-    /// stays small.
-    pub first_segment_bytes: u64,
-    /// Length of a full-grown segment.
+    /// How long segments become at most, unless a single batch is longer.
     pub segment_bytes: u64,
-    /// The files below.
-    pub files: Arc<dyn Files>,
+    /// How long the first segment becomes; each one after it twice as long as the one before, up to `segment_bytes`. Keeps small journals small.
+    pub first_segment_bytes: u64,
+    /// Whether segments are filled with zeros ahead, by a thread of the log.
+    pub fill_ahead: bool,
+    /// What to do where acknowledged records at the end are damaged or missing.
+    pub on_loss: OnLoss,
+    /// The identity of a journal that is created; an existing one keeps its own.
+    pub journal: [u8; 16],
+    /// The number of the first record of a journal that is created.
+    pub first: Lsn,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { first_segment_bytes: 1 << 20, segment_bytes: 64 << 20, files: Arc::new(RealFiles) }
+        Self {
+            segment_bytes: 64 << 20,
+            first_segment_bytes: 1 << 20,
+            fill_ahead: true,
+            on_loss: OnLoss::Refuse,
+            journal: [0; 16],
+            first: Lsn::FIRST,
+        }
     }
 }
 
-/// What opening found.
+/// What opening a log has found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recovered {
-    /// The number that the next record gets.
-    pub next_lsn: Lsn,
-    /// A torn tail that was cut.
-    pub torn: Option<Torn>,
-    /// Whether the journal was closed in order.
-    pub clean: bool,
+    /// The oldest record there is, or the first there will be.
+    pub first: Lsn,
+    /// The record that comes next.
+    pub next: Lsn,
+    /// Where the next frame comes to stand.
+    pub end: Position,
+    /// The last frame, if there is one.
+    pub last_frame: Position,
+    /// How many segments there are.
+    pub segments: usize,
+    /// Whether the journal was created.
+    pub created: bool,
+    /// The torn tail that was cut.
+    pub cut: Option<Cut>,
+    /// What the mark said.
+    pub mark: MarkState,
+    /// The identity of the journal.
+    pub journal: [u8; 16],
 }
 
-/// A torn tail: a group that was being written when the process or the machine ended. It was never acknowledged.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Torn {
-    /// Name of the segment.
-    pub segment: String,
-    /// Where it begins in it.
-    pub offset: u64,
-    /// How many bytes that are not zero were cut.
-    pub bytes: u64,
-    /// What was wrong with it.
-    pub found: String,
+impl Recovered {
+    /// Returns the last record, or none in an empty journal.
+    pub fn last(&self) -> Option<Lsn> {
+        (self.next > self.first).then(|| Lsn(self.next.0 - 1))
+    }
 }
 
-/// Where an entry was written.
+/// Where an entry came to stand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt {
-    /// Number of its first record.
+    /// The number of its first record.
     pub lsn: Lsn,
-    /// The number after its last record's.
-    pub end: Lsn,
-    /// Where its frame stands.
+    /// Its frame.
     pub position: Position,
 }
 
-/// The log, open for appending. One per directory: the data directory's lock sees to that.
-pub struct Log {
-    dir: PathBuf,
-    options: Options,
-    segment: Segment,
-    /// Where the next frame goes in the segment.
-    offset: u64,
-    /// The segment's length on disk, zeros included.
+/// What is durable, for everyone to see.
+#[derive(Debug)]
+pub(crate) struct Published {
+    next: AtomicU64,
+    end: AtomicU64,
+    first: AtomicU64,
+}
+
+impl Published {
+    pub(crate) fn next(&self) -> Lsn {
+        Lsn(self.next.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn end(&self) -> Position {
+        Position(self.end.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn first(&self) -> Lsn {
+        Lsn(self.first.load(Ordering::Acquire))
+    }
+}
+
+/// The segment that takes frames.
+struct Active {
+    file: Box<dyn File>,
+    info: SegmentInfo,
+    /// The offset after the last durable frame.
+    end: u64,
+    /// The length of the file.
     length: u64,
-    next_lsn: u64,
-    spare: Option<std::thread::JoinHandle<std::io::Result<()>>>,
-    buffer: Vec<u8>,
+    /// Set while bytes of a group that was given up may stand behind the end, up to here, on the disk if not in memory.
+    unsettled: Option<u64>,
+}
+
+/// Frames on their way.
+#[derive(Default)]
+struct Group {
+    bytes: Vec<u8>,
+    next: Lsn,
+    last_frame: Position,
+}
+
+/// A journal, open for appending. See the module's documentation.
+pub struct Log {
+    files: Arc<dyn Files>,
+    options: Options,
+    sealed: Vec<SegmentInfo>,
+    active: Active,
+    next: Lsn,
+    last_frame: Position,
+    group: Group,
+    mark: MarkFile,
+    published: Arc<Published>,
+    poisoned: Option<Arc<Error>>,
+    filler: Option<Filler>,
 }
 
 impl Log {
-    /// Opens the log in `dir`, creating it if there is none, and recovers its tail.
-    ///
-    /// # Errors
-    /// If files cannot be used, or synced bytes are damaged.
-    pub fn open(dir: &Path, options: Options) -> Result<(Self, Recovered), Error> {
-        let files = options.files.clone();
-        files.create_dir(dir).map_err(Error::io("create", dir))?;
-        let names = files.list(dir).map_err(Error::io("list", dir))?;
-        if names.iter().any(|n| n == SPARE) {
-            // It may be half filled; a new one is made when it is needed.
-            let path = dir.join(SPARE);
-            files.remove(&path).map_err(Error::io("remove", &path))?;
-        }
-        let clean = if names.iter().any(|n| n == CLEAN) { Some(read_clean(&*files, dir)?) } else { None };
-        drop_unborn(&*files, dir, &names)?;
-        let segments = open_all(&*files, dir)?;
-        let Some(last) = segments.last().cloned() else {
-            let segment = create_segment(&options, dir, 1, 0, options.first_segment_bytes)?;
-            let length = options.first_segment_bytes.max(SEGMENT_HEADER as u64);
-            let log = Self::at(dir, options, segment, SEGMENT_HEADER as u64, length, 1);
-            return Ok((log, Recovered { next_lsn: Lsn(1), torn: None, clean: false }));
+    /// Opens the journal in a directory, which is made if there is none.
+    pub fn open(directory: impl AsRef<Path>, options: Options) -> Result<(Self, Recovered)> {
+        let directory = directory.as_ref();
+        let files =
+            RealFiles::create(directory).map_err(|e| Error::io("create", &directory.display().to_string(), e))?;
+        Self::open_files(Arc::new(files), options)
+    }
+
+    /// Opens the journal in a directory of any file layer.
+    pub fn open_files(files: Arc<dyn Files>, options: Options) -> Result<(Self, Recovered)> {
+        let plan = Plan::make(&*files, options.on_loss)?;
+        plan.perform(&*files)?;
+        let Plan { mark: mark_state, sealed, tail, cut, .. } = plan;
+        let created = tail.is_none();
+        let (active, next, last_frame) = match tail {
+            Some(tail) => {
+                let name = &tail.segment.name;
+                let file = files.open(name, Mode::Write).map_err(|e| Error::io("open", name, e))?;
+                let length = file.length().map_err(|e| Error::io("read", name, e))?;
+                (
+                    Active { file, end: tail.end, length, unsettled: None, info: tail.segment },
+                    tail.next,
+                    tail.last_frame,
+                )
+            }
+            None => {
+                // A crash may have left a mark without a segment, and with it the identity; nothing was acknowledged then.
+                let journal = mark_state.mark().map_or(options.journal, |mark| mark.journal);
+                let first = mark_state.mark().map_or(options.first, |mark| mark.first).max(Lsn::FIRST);
+                let capacity = options.first_segment_bytes.min(options.segment_bytes).max(SEGMENT_HEADER_BYTES as u64);
+                let header =
+                    SegmentHeader { first, base: Position(0), capacity, previous_last: Position::NONE, journal };
+                (create_segment(&*files, header, options.fill_ahead)?, first, Position::NONE)
+            }
         };
-        let (offset, next_lsn, torn) = recover_tail(dir, &last)?;
-        if let Some(clean) = clean {
-            let end = last.base + offset;
-            if (end, next_lsn) != clean {
-                return Err(Error::Damaged {
-                    segment: last.name.to_string(),
-                    offset,
-                    found: format!("the end of the journal at position {end}, lsn {next_lsn}"),
-                    expected: format!("position {}, lsn {}, where it was closed in order", clean.0, clean.1),
-                });
-            }
-            let path = dir.join(CLEAN);
-            files.remove(&path).map_err(Error::io("remove", &path))?;
-        }
-        let length = last.file.len().map_err(Error::io("measure", dir.join(&*last.name)))?;
-        files.sync_dir(dir).map_err(Error::io("sync", dir))?;
-        let log = Self::at(dir, options, last, offset, length, next_lsn);
-        Ok((log, Recovered { next_lsn: Lsn(next_lsn), torn, clean: clean.is_some() }))
+        let header = active.info.header;
+        let end = Position(header.base.0.saturating_add(active.end));
+        let first = sealed.first().map_or(header.first, |segment| segment.header.first);
+        let mark = MarkFile::open(&*files, mark_state, Mark { first, next, end, journal: header.journal })?;
+        files.sync_dir().map_err(|e| Error::io("sync", "the directory", e))?;
+        let published = Arc::new(Published { next: next.0.into(), end: end.0.into(), first: AtomicU64::new(first.0) });
+        let filler = options.fill_ahead.then(|| Filler::start(Arc::clone(&files))).transpose();
+        let filler = filler.map_err(|e| Error::io("start a thread for", SPARE_NAME, e))?;
+        let recovered = Recovered {
+            first,
+            next,
+            end,
+            last_frame,
+            segments: sealed.len() + 1,
+            created,
+            cut,
+            mark: mark_state,
+            journal: header.journal,
+        };
+        let group = Group { bytes: Vec::new(), next, last_frame };
+        let log =
+            Self { files, options, sealed, active, next, last_frame, group, mark, published, poisoned: None, filler };
+        log.prepare_next();
+        Ok((log, recovered))
     }
 
-    fn at(dir: &Path, options: Options, segment: Segment, offset: u64, length: u64, next_lsn: u64) -> Self {
-        let dir = dir.to_owned();
-        Self { dir, options, segment, offset, length, next_lsn, spare: None, buffer: Vec::new() }
-    }
-
-    /// The number that the next record gets.
-    pub fn next_lsn(&self) -> Lsn {
-        Lsn(self.next_lsn)
-    }
-
-    /// Writes a group and makes it durable. `receipts` says how much of it is durable already: after an error for which
-    /// [`Error::is_no_space`] holds, call again with the same arguments and the rest is tried again.
+    /// Appends entries as one group and makes it durable.
     ///
-    /// # Errors
-    /// If a write or a sync fails. But for a full disk, the log must not be used any more.
-    pub fn append(&mut self, entries: &[Entry], receipts: &mut Vec<Receipt>) -> Result<(), Error> {
-        while receipts.len() < entries.len() {
-            let group_first = self.next_lsn;
-            let (mut offset, mut lsn) = (self.offset, self.next_lsn);
-            let first = receipts.len();
-            let mut taken = Vec::with_capacity(entries.len() - first);
-            self.buffer.clear();
-            for entry in &entries[first..] {
-                let end = offset + entry.stored_len() as u64;
-                // A frame that is longer than a segment gets one of its own, which grows.
-                if end > self.length && offset > SEGMENT_HEADER as u64 {
-                    break;
-                }
-                write_frame(&mut self.buffer, entry, lsn, group_first);
-                let next = lsn + u64::from(entry.count);
-                let position = Position(self.segment.base + offset);
-                taken.push(Receipt { lsn: Lsn(lsn), end: Lsn(next), position });
-                (offset, lsn) = (end, next);
+    /// After [`Error::NoSpace`] the journal is as it was and can be used on. An error before any byte was written leaves it as it was, too; any
+    /// other poisons it.
+    pub fn append(&mut self, entries: &[Entry]) -> Result<Vec<Receipt>> {
+        self.check()?;
+        let bytes = reserve(entries)?;
+        let before: Vec<_> = entries.iter().map(|entry| entry.tail().last()).collect();
+        let mut append = || {
+            self.settle()?;
+            if !self.fits(bytes) {
+                self.roll(bytes)?;
             }
-            if taken.is_empty() {
-                self.rotate()?;
-                continue;
+            let receipts = entries.iter().map(|entry| self.stage(entry)).collect();
+            self.commit().map(|()| receipts)
+        };
+        let outcome = append();
+        if outcome.is_err() {
+            self.unstage();
+            // Now or, if that fails, before the next group.
+            drop(self.settle());
+            // Backwards, so that of two entries of one stream the state before the first one stays.
+            for (entry, last) in entries.iter().zip(before).rev() {
+                entry.tail().advance(entry.first_seq(), last);
             }
-            let path = || self.dir.join(&*self.segment.name);
-            self.segment.file.write_at(&self.buffer, self.offset).map_err(Error::io("write to", path()))?;
-            self.segment.file.sync().map_err(Error::io("sync", path()))?;
-            receipts.extend(taken);
-            (self.offset, self.next_lsn) = (offset, lsn);
-            self.length = self.length.max(offset);
-            self.prepare_spare();
         }
+        outcome
+    }
+
+    /// Returns the record that comes next.
+    pub fn next(&self) -> Lsn {
+        self.next
+    }
+
+    /// Returns the identity of the journal.
+    pub fn journal(&self) -> [u8; 16] {
+        self.active.info.header.journal
+    }
+
+    /// Returns a reader that sees what is durable, now and later.
+    pub fn reader(&self) -> Reader {
+        Reader::bounded(Arc::clone(&self.files), Arc::clone(&self.published))
+    }
+
+    /// Drops the segments that hold only records before `before`; the last segment always stays. Returns the oldest record that is left.
+    ///
+    /// The mark moves first, durably: a crash leaves files that the next start removes, never a journal that misses some.
+    pub fn prune(&mut self, before: Lsn) -> Result<Lsn> {
+        self.check()?;
+        // A sealed segment may go if the one behind it begins early enough.
+        let behind = self.sealed.iter().skip(1).chain([&self.active.info]).map(|segment| segment.header.first);
+        let dropped = self.sealed.iter().zip(behind).take_while(|(_, first)| *first <= before).count();
+        if dropped == 0 {
+            return Ok(self.published.first());
+        }
+        let first = self.sealed.get(dropped).map_or(self.active.info.header.first, |segment| segment.header.first);
+        let mark = Mark { first, ..self.current_mark() };
+        self.mark.write(mark).and_then(|()| self.mark.sync()).map_err(|error| self.poison(error))?;
+        self.published.first.store(first.0, Ordering::Release);
+        for segment in self.sealed.drain(..dropped) {
+            self.files.remove(&segment.name).map_err(|e| Error::io("remove", &segment.name, e))?;
+        }
+        self.files.sync_dir().map_err(|e| Error::io("sync", "the directory", e))?;
+        Ok(first)
+    }
+
+    /// Makes the mark durable, so that the next start can prove the last group complete.
+    pub fn close(mut self) -> Result<()> {
+        self.check()?;
+        self.write_mark()?;
+        self.mark.sync()
+    }
+
+    /// Returns the failure after which nothing was written.
+    pub fn poisoned(&self) -> Option<Arc<Error>> {
+        self.poisoned.clone()
+    }
+
+    pub(crate) fn published(&self) -> &Arc<Published> {
+        &self.published
+    }
+
+    pub(crate) fn files(&self) -> &Arc<dyn Files> {
+        &self.files
+    }
+
+    /// Tells whether that many bytes more find room in the last segment. An empty segment takes anything.
+    pub(crate) fn fits(&self, bytes: u64) -> bool {
+        let end = self.active.end + self.group.bytes.len() as u64;
+        let whole = end.saturating_add(bytes).saturating_add(TERMINATOR_BYTES as u64);
+        end == SEGMENT_HEADER_BYTES as u64 || whole <= self.active.info.header.capacity
+    }
+
+    /// Gives an entry its place behind those that are staged already.
+    pub(crate) fn stage(&mut self, entry: &Entry) -> Receipt {
+        let group = &mut self.group;
+        let unsynced = group.bytes.len();
+        let offset = self.active.end + unsynced as u64;
+        let receipt =
+            Receipt { lsn: group.next, position: Position(self.active.info.header.base.0.saturating_add(offset)) };
+        group.bytes.extend_from_slice(entry.frame());
+        // A group is shorter than two batches and fits 32 bits.
+        format::seal_frame(
+            &mut group.bytes[unsynced..],
+            receipt.position,
+            receipt.lsn,
+            entry.tail().last(),
+            u32::try_from(unsynced).unwrap_or(u32::MAX),
+        );
+        entry.tail().advance(entry.next_seq(), receipt.position);
+        group.next = receipt.lsn.plus(entry.record_count().into());
+        group.last_frame = receipt.position;
+        receipt
+    }
+
+    /// Returns how many bytes are staged.
+    pub(crate) fn staged(&self) -> u64 {
+        self.group.bytes.len() as u64
+    }
+
+    fn unstage(&mut self) {
+        self.group = Group { bytes: Vec::new(), next: self.next, last_frame: self.last_frame };
+    }
+
+    /// Writes what is staged and makes it durable.
+    pub(crate) fn commit(&mut self) -> Result<()> {
+        self.check()?;
+        let active = &mut self.active;
+        let name = &active.info.name;
+        let bytes = &mut self.group.bytes;
+        let end = active.end + bytes.len() as u64;
+        bytes.resize(bytes.len() + TERMINATOR_BYTES, 0);
+        let written = active.file.write_all_at(bytes, active.end).map_err(|e| Error::io("append to", name, e));
+        bytes.truncate(bytes.len() - TERMINATOR_BYTES);
+        let synced = written.and_then(|()| active.file.sync_data().map_err(|e| Error::io("sync", name, e)));
+        if let Err(error) = synced {
+            return Err(self.failed(error));
+        }
+        active.end = end;
+        active.unsettled = None;
+        active.length = active.length.max(end + TERMINATOR_BYTES as u64);
+        (self.next, self.last_frame) = (self.group.next, self.group.last_frame);
+        self.group.bytes.clear();
+        // A large group is rare; its memory is not kept.
+        self.group.bytes.shrink_to(GROUP_BYTES_KEPT);
+        self.published.end.store(active.info.header.base.0.saturating_add(end), Ordering::Release);
+        self.published.next.store(self.next.0, Ordering::Release);
+        self.prepare_next();
         Ok(())
     }
 
-    /// Closes in order: says on disk where the journal ends.
-    ///
-    /// # Errors
-    /// If that cannot be written; nothing is lost by it.
-    pub fn close(mut self) -> Result<(), Error> {
-        if let Some(spare) = self.spare.take() {
-            drop(spare.join());
-            let path = self.dir.join(SPARE);
-            // It is only zeros; if it stays, the next start removes it.
-            drop(self.options.files.remove(&path));
-        }
-        let path = self.dir.join(CLEAN);
-        let mut bytes = Vec::with_capacity(20);
-        bytes.extend_from_slice(&(self.segment.base + self.offset).to_le_bytes());
-        bytes.extend_from_slice(&self.next_lsn.to_le_bytes());
-        bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
-        let file = self.options.files.open(&path, true).map_err(Error::io("create", &path))?;
-        file.write_at(&bytes, 0).map_err(Error::io("write to", &path))?;
-        file.sync().map_err(Error::io("sync", &path))?;
-        self.options.files.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))
+    /// Seals the last segment and begins another one that has room for `bytes`.
+    pub(crate) fn roll(&mut self, bytes: u64) -> Result<()> {
+        self.check()?;
+        self.seal_and_begin(bytes).map_err(|error| if error.is_no_space() { error } else { self.poison(error) })
     }
 
-    /// Seals the segment and goes on in a new one.
-    fn rotate(&mut self) -> Result<(), Error> {
-        let path = self.dir.join(&*self.segment.name);
-        let target = self.grown();
-        // First the next one, then the seal: if the disk is full, this segment is as it was.
-        let base = self.segment.base + self.offset;
-        let spare_ready = self.spare.take().is_some_and(|s| s.join().is_ok_and(|r| r.is_ok()));
-        let segment = if spare_ready {
-            adopt_spare(&self.options, &self.dir, self.next_lsn, base)?
-        } else {
-            create_segment(&self.options, &self.dir, self.next_lsn, base, target)?
+    fn seal_and_begin(&mut self, bytes: u64) -> Result<()> {
+        let capacity = self.next_capacity();
+        let Active { file, info, end, length, .. } = &mut self.active;
+        if *length > *end {
+            file.set_len(*end).map_err(|e| Error::io("seal", &info.name, e))?;
+        }
+        file.sync_data().map_err(|e| Error::io("seal", &info.name, e))?;
+        // Only now: if there was no room for the sync, the length is set again.
+        *length = *end;
+        let room = bytes.saturating_add((SEGMENT_HEADER_BYTES + TERMINATOR_BYTES) as u64);
+        let mut header = SegmentHeader {
+            first: self.next,
+            base: Position(info.header.base.0.saturating_add(*end)),
+            capacity: capacity.max(room),
+            previous_last: self.last_frame,
+            journal: info.header.journal,
         };
-        self.segment.file.set_len(self.offset).map_err(Error::io("seal", &path))?;
-        self.segment.file.sync().map_err(Error::io("sync", &path))?;
-        let files = &self.options.files;
-        let path = self.dir.join(Segment::name_of(self.next_lsn));
-        let unborn = unborn_path(&self.dir, self.next_lsn);
-        files.rename(&unborn, &path).map_err(Error::io("name", &path))?;
-        files.sync_dir(&self.dir).map_err(Error::io("sync", &self.dir))?;
-        self.length = segment.file.len().map_err(Error::io("measure", &path))?;
-        self.segment = segment;
-        self.offset = SEGMENT_HEADER as u64;
+        let next = match self.filler.as_ref().and_then(Filler::take) {
+            Some(spare) => {
+                header.capacity = spare.bytes.max(room);
+                name_segment(&*self.files, spare.file, SPARE_NAME, header, spare.bytes)?
+            }
+            None => create_segment(&*self.files, header, false)?,
+        };
+        self.sealed.push(std::mem::replace(&mut self.active, next).info);
         Ok(())
     }
 
-    /// The length of the segment after this one.
-    fn grown(&self) -> u64 {
-        let now = self.length.max(self.options.first_segment_bytes);
-        now.saturating_mul(8).min(self.options.segment_bytes).max(self.options.first_segment_bytes)
+    fn next_capacity(&self) -> u64 {
+        self.active
+            .info
+            .header
+            .capacity
+            .saturating_mul(2)
+            .min(self.options.segment_bytes)
+            .max(SEGMENT_HEADER_BYTES as u64)
     }
 
-    /// Fills the next segment with zeros in the background when this one is half full.
-    fn prepare_spare(&mut self) {
-        if self.spare.is_some() || self.offset < self.length / 2 {
-            return;
+    /// Has the next segment filled once this one is half full.
+    fn prepare_next(&self) {
+        if let Some(filler) = &self.filler
+            && self.active.end > self.active.info.header.capacity / 2
+        {
+            filler.want(self.next_capacity());
         }
-        let (files, path, len) = (self.options.files.clone(), self.dir.join(SPARE), self.grown());
-        let fill = move || -> std::io::Result<()> {
-            let file = files.open(&path, true)?;
-            fill(&*file, len)
-        };
-        // Without a thread the next segment is filled when it is needed.
-        self.spare = std::thread::Builder::new().name("cpd-journal-spare".to_owned()).spawn(fill).ok();
     }
-}
 
-fn write_frame(out: &mut Vec<u8>, entry: &Entry, lsn: u64, group_first: u64) {
-    let start = out.len();
-    let header = FrameHeader {
-        body_len: u32::try_from(entry.body.len()).expect("a body is under its limit"),
-        crc: 0,
-        count: entry.count,
-        group: u32::try_from(lsn - group_first).unwrap_or(u32::MAX),
-        lsn,
-        stream: entry.stream,
-        first_seq: entry.first_seq,
-        at: entry.at,
-        prev: entry.prev,
-        digest: entry.digest,
-    };
-    header.write(out);
-    out.extend_from_slice(&entry.body);
-    let crc = format::frame_crc(&out[start..]);
-    out[start + 8..start + 12].copy_from_slice(&crc.to_le_bytes());
-}
-
-fn fill(file: &dyn File, len: u64) -> std::io::Result<()> {
-    let zeros = vec![0; ZEROS.min(usize::try_from(len).unwrap_or(ZEROS))];
-    let mut offset = 0;
-    while offset < len {
-        let piece = zeros.len().min(usize::try_from(len - offset).unwrap_or(usize::MAX));
-        file.write_at(&zeros[..piece], offset)?;
-        offset += piece as u64;
+    fn current_mark(&self) -> Mark {
+        let end = self.published.end();
+        Mark { first: self.published.first(), next: self.next, end, journal: self.active.info.header.journal }
     }
-    file.sync()
-}
 
-/// A segment that is not yet part of the log: it gets its name when the one before is sealed.
-fn unborn_path(dir: &Path, first_lsn: u64) -> PathBuf {
-    dir.join(format!("{}.new", Segment::name_of(first_lsn)))
-}
-
-fn create_segment(options: &Options, dir: &Path, first_lsn: u64, base: u64, len: u64) -> Result<Segment, Error> {
-    let path = unborn_path(dir, first_lsn);
-    let file: Arc<dyn File> = Arc::from(options.files.open(&path, true).map_err(Error::io("create", &path))?);
-    fill(&*file, len.max(SEGMENT_HEADER as u64)).map_err(Error::io("fill", &path))?;
-    let segment = begin_segment(first_lsn, base, file, &path)?;
-    if first_lsn == 1 {
-        let named = dir.join(&*segment.name);
-        options.files.rename(&path, &named).map_err(Error::io("name", &named))?;
-        options.files.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    /// Writes down what was acknowledged, without a sync. A failure to do so loses no record, but the disk is not to be trusted.
+    pub(crate) fn write_mark(&mut self) -> Result<()> {
+        let mark = self.current_mark();
+        if self.mark.written() == mark {
+            return Ok(());
+        }
+        match self.mark.write(mark) {
+            Err(error) if error.is_no_space() => Ok(()),
+            outcome => outcome.map_err(|error| self.poison(error)),
+        }
     }
-    Ok(segment)
-}
 
-fn adopt_spare(options: &Options, dir: &Path, first_lsn: u64, base: u64) -> Result<Segment, Error> {
-    let (spare, path) = (dir.join(SPARE), unborn_path(dir, first_lsn));
-    options.files.rename(&spare, &path).map_err(Error::io("name", &path))?;
-    let file: Arc<dyn File> = Arc::from(options.files.open(&path, true).map_err(Error::io("open", &path))?);
-    begin_segment(first_lsn, base, file, &path)
-}
-
-fn begin_segment(first_lsn: u64, base: u64, file: Arc<dyn File>, path: &Path) -> Result<Segment, Error> {
-    file.write_at(&format::segment_header(first_lsn, base), 0).map_err(Error::io("write to", path))?;
-    file.sync().map_err(Error::io("sync", path))?;
-    Ok(Segment { name: Arc::from(Segment::name_of(first_lsn)), first_lsn, base, file })
-}
-
-/// Removes segments that were being made when the last process ended.
-fn drop_unborn(files: &dyn Files, dir: &Path, names: &[String]) -> Result<(), Error> {
-    for name in names.iter().filter(|n| n.ends_with(".seg.new")) {
-        let path = dir.join(name);
-        files.remove(&path).map_err(Error::io("remove", &path))?;
+    /// Makes durable that a group that was given up is not there. Else a loss of power could bring back a part of it and a part of the next one, which
+    /// stand at the same place.
+    fn settle(&mut self) -> Result<()> {
+        let Active { file, info, end, length, unsettled } = &mut self.active;
+        let Some(to) = *unsettled else { return Ok(()) };
+        let zeroed = write_zeros(&**file, *end, to.min(*length)).and_then(|()| file.set_len(*length));
+        let settled = zeroed.and_then(|()| file.sync_data()).map_err(|e| Error::io("cut", &info.name, e));
+        if settled.is_ok() {
+            *unsettled = None;
+        }
+        settled.map_err(|error| if error.is_no_space() { error } else { self.poison(error) })
     }
-    Ok(())
-}
 
-fn read_clean(files: &dyn Files, dir: &Path) -> Result<(u64, u64), Error> {
-    let path = dir.join(CLEAN);
-    let file = files.open(&path, false).map_err(Error::io("open", &path))?;
-    let mut bytes = [0; 20];
-    let read = file.read_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
-    let crc = u32::from_le_bytes(bytes[16..].try_into().expect("four bytes"));
-    if read < 20 || crc != crc32c::crc32c(&bytes[..16]) {
-        return Err(Error::Damaged {
-            segment: CLEAN.to_owned(),
-            offset: 0,
-            found: format!("{read} bytes that do not fit their checksum"),
-            expected: "where the journal ends, in 20 bytes; remove the file if a crash while closing cut it".to_owned(),
+    /// Takes back what an attempt to write without room has left behind.
+    fn failed(&mut self, error: Error) -> Error {
+        if !error.is_no_space() {
+            return self.poison(error);
+        }
+        let Active { file, end, length, unsettled, .. } = &mut self.active;
+        let staged_end = *end + (self.group.bytes.len() + TERMINATOR_BYTES) as u64;
+        *unsettled = (*unsettled).max(Some(staged_end));
+        let cut = write_zeros(&**file, *end, staged_end.min(*length)).and_then(|()| match file.length()? {
+            longer if longer > *length => file.set_len(*length),
+            _ => Ok(()),
         });
+        match cut.map_err(|e| Error::io("cut", &self.active.info.name, e)) {
+            Err(error) if !error.is_no_space() => self.poison(error),
+            _ => error,
+        }
     }
-    let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
-    Ok((number(0), number(8)))
+
+    /// Refuses to go on after a failure.
+    pub(crate) fn check(&self) -> Result<()> {
+        self.poisoned.as_ref().map_or(Ok(()), |cause| match **cause {
+            Error::ClosedWhileFull => Err(Error::ClosedWhileFull),
+            _ => Err(Error::Poisoned { cause: Arc::clone(cause) }),
+        })
+    }
+
+    /// Gives up on what is staged and on everything after it.
+    pub(crate) fn abandon(&mut self, why: Error) {
+        self.unstage();
+        // As far as that is possible; the next start has the last word.
+        drop(self.settle());
+        self.poison(why);
+    }
+
+    /// Stops everything for good.
+    fn poison(&mut self, error: Error) -> Error {
+        self.poisoned.get_or_insert_with(|| Arc::new(error.clone()));
+        error
+    }
 }
 
-/// Finds the end of the newest segment and cuts what is torn behind it. Returns the offset and lsn of the next frame.
-fn recover_tail(dir: &Path, segment: &Segment) -> Result<(u64, u64, Option<Torn>), Error> {
-    let path = dir.join(&*segment.name);
-    let mut window = Window::forward(1 << 20);
-    let (mut offset, mut lsn) = (SEGMENT_HEADER as u64, segment.first_lsn);
-    let found = loop {
-        match segment.frame(offset, &mut window) {
-            Ok(entry) if entry.lsn.0 == lsn => {
-                offset += entry.stored_len() as u64;
-                lsn = entry.end_lsn().0;
-            }
-            Ok(entry) => break format!("a frame with lsn {}", entry.lsn.0),
-            Err(NoFrame::Nothing) => break String::new(),
-            Err(NoFrame::Bad(found)) => break found,
-            Err(NoFrame::Io(source)) => return Err(Error::Io { action: "read", path, source }),
+/// The memory that a log keeps for the next group.
+const GROUP_BYTES_KEPT: usize = 4 << 20;
+
+/// Checks that a batch may be staged as a whole, and moves the streams on to the records after it; returns its size.
+pub(crate) fn reserve(entries: &[Entry]) -> Result<u64> {
+    let bytes = entries.iter().map(Entry::bytes).sum();
+    if bytes > BATCH_BYTES_MAX {
+        return Err(Error::TooLarge { what: "a batch", found: bytes, limit: BATCH_BYTES_MAX });
+    }
+    if entries.is_empty() {
+        return Err(Error::Illegal("a batch has at least one entry"));
+    }
+    for (i, entry) in entries.iter().enumerate() {
+        let (found, expected) = (entry.first_seq(), entry.tail().next_seq());
+        if found != expected {
+            entries[..i].iter().rev().for_each(|e| e.tail().advance(e.first_seq(), e.tail().last()));
+            return Err(Error::OutOfOrder { stream: entry.stream(), found, expected });
         }
-    };
-    let length = segment.file.len().map_err(Error::io("measure", &path))?;
-    let rest = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
-    let mut tail = vec![0; rest];
-    let read = segment.file.read_at(&mut tail, offset).map_err(Error::io("read", &path))?;
-    tail.truncate(read);
-    let dirty = tail.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
-    if dirty == 0 {
-        return Ok((offset, lsn, None));
+        entry.tail().advance(entry.next_seq(), entry.tail().last());
     }
-    // A frame of a later group was written only after the group of the bad one had been synced.
-    if let Some(at) = later_group(segment, offset, &tail[..dirty], lsn) {
-        let found = if found.is_empty() { "zeros".to_owned() } else { found };
-        return Err(Error::Damaged {
-            segment: segment.name.to_string(),
-            offset,
-            found: format!("{found}; a whole frame of a later group follows at offset {at}"),
-            expected: format!("the frame with lsn {lsn}"),
-        });
-    }
-    let zeros = vec![0; dirty];
-    segment.file.write_at(&zeros, offset).map_err(Error::io("cut the torn tail of", &path))?;
-    segment.file.sync().map_err(Error::io("sync", &path))?;
-    let torn = Torn { segment: segment.name.to_string(), offset, bytes: dirty as u64, found };
-    Ok((offset, lsn, Some(torn)))
+    Ok(bytes)
 }
 
-/// Offset of a whole frame in `tail` whose group began after `lsn`.
-fn later_group(segment: &Segment, offset: u64, tail: &[u8], lsn: u64) -> Option<u64> {
-    let mut window = Window::forward(1 << 16);
-    let mut at = 0;
-    while let Some(next) = tail[at..].windows(2).position(|w| w == FRAME_MAGIC) {
-        at += next;
-        let plausible = tail.len() - at >= FRAME_HEADER && FrameHeader::read(&tail[at..]).is_ok();
-        if plausible && let Ok(entry) = segment.frame(offset + at as u64, &mut window) {
-            if entry.lsn.0.saturating_sub(u64::from(entry.group)) > lsn {
-                return Some(offset + at as u64);
-            }
-            at += entry.stored_len();
-        } else {
-            at += 1;
+fn create_segment(files: &dyn Files, header: SegmentHeader, fill: bool) -> Result<Active> {
+    let io = |e| Error::io("create", FRESH_NAME, e);
+    let made = files.open(FRESH_NAME, Mode::Create).or_else(|error| {
+        // Left behind by an attempt for which there was no room.
+        if error.kind() != std::io::ErrorKind::AlreadyExists {
+            return Err(error);
         }
-        if at >= tail.len() {
-            break;
-        }
-    }
-    None
+        files.remove(FRESH_NAME)?;
+        files.open(FRESH_NAME, Mode::Create)
+    });
+    let file = made.map_err(io)?;
+    let length = if fill { header.capacity } else { SEGMENT_HEADER_BYTES as u64 };
+    write_zeros(&*file, 0, length).map_err(io)?;
+    name_segment(files, file, FRESH_NAME, header, length)
+}
+
+/// Makes a prepared file a segment: the header first, durably, then the name.
+fn name_segment(
+    files: &dyn Files,
+    file: Box<dyn File>,
+    from: &str,
+    header: SegmentHeader,
+    length: u64,
+) -> Result<Active> {
+    let name = format::segment_name(header.first);
+    file.write_all_at(&format::segment_header_bytes(&header), 0).map_err(|e| Error::io("begin", &name, e))?;
+    file.sync_data().map_err(|e| Error::io("begin", &name, e))?;
+    files.rename(from, &name).map_err(|e| Error::io("name", &name, e))?;
+    // From here on the file is there. To go on with the segment before it, as after lack of room, would fork the journal.
+    files.sync_dir().map_err(|e| Error::fatal("sync", "the directory", e))?;
+    Ok(Active { file, end: SEGMENT_HEADER_BYTES as u64, length, unsettled: None, info: SegmentInfo { name, header } })
 }

@@ -7,60 +7,36 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use cpd_connector_api::{BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Timestamp, Value, json};
+use cpd_connector_api::{BoxFuture, Class, Connector, OperationSpec, Outcome, Request, Timestamp, Value, json};
 use cpd_engine::{Clock, Engine, SeededEntropy};
 use parking_lot::Mutex;
 
 /// What has happened in the world.
 #[derive(Default)]
 pub struct World {
-    /// Effects by key: operation, and how often it was called.
-    effects: Mutex<BTreeMap<String, (String, u32)>>,
-    /// Operations that fail so many more times before they succeed.
-    failures: Mutex<BTreeMap<String, (u32, u16)>>,
+    /// Effects by key: which operation.
+    effects: Mutex<BTreeMap<String, String>>,
 }
 
 impl World {
     /// Effects by key: which operation.
     pub fn effects(&self) -> BTreeMap<String, String> {
-        self.effects.lock().iter().map(|(k, (op, _))| (k.clone(), op.clone())).collect()
-    }
-
-    /// How often anything was called with a key.
-    pub fn calls_of(&self, key: &str) -> u32 {
-        self.effects.lock().get(key).map_or(0, |e| e.1)
+        self.effects.lock().clone()
     }
 
     /// A copy: another branch of what could have happened.
     pub fn copy(&self) -> Arc<Self> {
-        Arc::new(Self {
-            effects: Mutex::new(self.effects.lock().clone()),
-            failures: Mutex::new(self.failures.lock().clone()),
-        })
-    }
-
-    /// Lets an operation fail with a status before it succeeds.
-    pub fn fail(&self, operation: &str, times: u32, status: u16) {
-        self.failures.lock().insert(operation.to_owned(), (times, status));
+        Arc::new(Self { effects: Mutex::new(self.effects.lock().clone()) })
     }
 
     fn answer(&self, request: &Request) -> Outcome {
-        if let Some((left, status)) = self.failures.lock().get_mut(&*request.operation)
-            && *left > 0
-        {
-            *left -= 1;
-            let problem = Problem::standard(Standard::Communication, "the world says no").with_status(*status);
-            return Outcome::failed(problem);
-        }
-        let mut effects = self.effects.lock();
-        let seen = effects.entry(request.key.to_string()).or_insert_with(|| (request.operation.to_string(), 0));
-        seen.1 += 1;
+        self.effects.lock().insert(request.key.to_string(), request.operation.to_string());
         Outcome::succeeded(output(&request.operation, &request.input))
     }
 }
 
 /// What an operation gives; the same for the same input, as a run must not depend on when it is called.
-fn output(operation: &str, input: &Value) -> Value {
+pub fn output(operation: &str, input: &Value) -> Value {
     match operation {
         "drift.compare" => json!({
             "drift": 0.22, "statistic": "psi", "worst": "score", "rows": { "reference": 10, "current": 10 },
@@ -68,7 +44,9 @@ fn output(operation: &str, input: &Value) -> Value {
         "atlas.retrain" => json!({
             "model": input.get("model"), "jobId": "job-1", "status": "succeeded", "version": "2", "metrics": { "auc": 0.9 },
         }),
-        "agent.run" => json!({ "text": "All is well.", "provider": "template", "model": "none", "usage": { "tokens": 0 } }),
+        "agent.run" => {
+            json!({ "text": "All is well.", "provider": "template", "model": "none", "usage": { "tokens": 0 } })
+        }
         _ => json!({ "operation": operation, "input": input }),
     }
 }
@@ -97,14 +75,14 @@ impl Connector for Part {
 
 /// Connectors of the world for every operation of the real ones, and `test.*` of each class.
 pub fn connectors(world: &Arc<World>) -> Vec<Arc<dyn Connector>> {
-    let real = cpd::wiring::operations(&cpd::config::Config::default()).expect("the real connectors say what they offer");
+    let real =
+        cpd::wiring::operations(&cpd::config::Config::default()).expect("the real connectors say what they offer");
     let mut parts: BTreeMap<String, Vec<OperationSpec>> = BTreeMap::new();
     for operation in real {
         let name = operation.name.split('.').next().expect("a name").to_owned();
         parts.entry(name).or_default().push(operation);
     }
-    for (name, class) in
-        [("test.read", Class::Safe), ("test.put", Class::Idempotent), ("test.once", Class::AtMostOnce)]
+    for (name, class) in [("test.read", Class::Safe), ("test.put", Class::Idempotent), ("test.once", Class::AtMostOnce)]
     {
         let spec = cpd_engine::operation::spec(name, class, "Something of the test's own.");
         parts.entry("test".to_owned()).or_default().push(spec);
@@ -113,42 +91,47 @@ pub fn connectors(world: &Arc<World>) -> Vec<Arc<dyn Connector>> {
     parts.into_iter().map(part).collect()
 }
 
-/// A clock that runs a million times as fast: a wait of a day is over at once.
+/// A clock that runs faster than the world: at a million, a wait of a day is over at once.
 pub struct FastClock {
     begin: Instant,
     latest: AtomicI64,
+    speed: u32,
 }
 
+/// As fast as it goes.
+pub const FAST: u32 = 1_000_000;
+
 impl FastClock {
-    const SPEED: u32 = 1_000_000;
     /// 2026-11-23T00:00:00Z
     const EPOCH: i64 = 1_795_392_000_000_000;
 
     /// A clock that begins now.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self { begin: Instant::now(), latest: AtomicI64::new(Self::EPOCH) })
+    pub fn new(speed: u32) -> Arc<Self> {
+        Arc::new(Self { begin: Instant::now(), latest: AtomicI64::new(Self::EPOCH), speed })
     }
 }
 
 impl Clock for FastClock {
     fn now(&self) -> Timestamp {
-        let micros = i64::try_from((self.begin.elapsed() * Self::SPEED).as_micros()).unwrap_or(i64::MAX);
+        let micros = i64::try_from((self.begin.elapsed() * self.speed).as_micros()).unwrap_or(i64::MAX);
         let now = Self::EPOCH.saturating_add(micros);
         Timestamp(self.latest.fetch_max(now, Ordering::Relaxed).max(now))
     }
 
     fn lasts(&self, span: Duration) -> Duration {
-        span / Self::SPEED
+        span / self.speed
     }
 }
 
 /// An engine over `data` in the world, with a fast clock and ids from a seed.
-pub async fn open(data: &Path, world: &Arc<World>) -> Engine {
+pub async fn open(data: &Path, world: &Arc<World>, speed: u32) -> Engine {
     Engine::builder(data)
         .connectors(connectors(world))
-        .clock(FastClock::new())
+        .clock(FastClock::new(speed))
         .entropy(Arc::new(SeededEntropy::new(7)))
         .shards(1)
+        .index(cpd_journal::index::Driver::Memory)
+        .journal(cpd_journal::Options { first_segment_bytes: 64 << 10, ..Default::default() })
         .open()
         .await
         .expect("an engine opens")

@@ -36,7 +36,7 @@ impl Flow {
             for then in thens {
                 let target = match then {
                     Then::Continue => Some(here + 1).filter(|n| *n < ids.len()),
-                    Then::To(id) => ids.iter().position(|i| *i == id),
+                    Then::To(id) => Some(nodes[id.0 as usize].index as usize).filter(|n| *n < ids.len()),
                     Then::Exit | Then::End => None,
                 };
                 match target {
@@ -57,31 +57,38 @@ impl Flow {
         (0..self.next.len()).filter(|i| !reached[*i]).collect()
     }
 
-    /// The first task of each loop that cannot be left, in order.
-    pub fn endless(&self) -> Vec<usize> {
-        let reachable = self.from(0);
-        let mut known = vec![false; self.next.len()];
-        let mut found = Vec::new();
-        for start in (0..self.next.len()).filter(|i| reachable[*i]) {
-            let reached = self.from(start);
-            let trapped = !(0..reached.len()).any(|i| reached[i] && self.leaves[i]);
-            let in_loop = self.next[start].iter().any(|n| self.from(*n)[start]);
-            if trapped && in_loop && !known[start] {
-                found.push(start);
-                (0..reached.len()).filter(|i| reached[*i]).for_each(|i| known[i] = true);
+    /// The first task of a loop that cannot be left, if there is one.
+    pub fn endless(&self) -> Option<usize> {
+        let mut before: Vec<Vec<usize>> = vec![Vec::new(); self.next.len()];
+        for (here, next) in self.next.iter().enumerate() {
+            next.iter().for_each(|n| before[*n].push(here));
+        }
+        let exits = (0..self.leaves.len()).filter(|i| self.leaves[*i]).collect();
+        let (escapes, reached) = (spread(&before, exits), self.from(0));
+        let trapped = (0..self.next.len()).find(|i| reached[*i] && !escapes[*i])?;
+        // Whatever way is taken from there, it comes back to where it was.
+        let (mut path, mut here) = (vec![trapped], trapped);
+        loop {
+            here = *self.next[here].first()?;
+            match path.iter().position(|p| *p == here) {
+                Some(begin) => return path[begin..].iter().min().copied(),
+                None => path.push(here),
             }
         }
-        found
     }
 
     fn from(&self, start: usize) -> Vec<bool> {
-        let mut reached = vec![false; self.next.len()];
-        let mut open: Vec<usize> = (start < reached.len()).then_some(start).into_iter().collect();
-        while let Some(i) = open.pop() {
-            if !std::mem::replace(&mut reached[i], true) {
-                open.extend(&self.next[i]);
-            }
-        }
-        reached
+        spread(&self.next, (start < self.next.len()).then_some(start).into_iter().collect())
     }
+}
+
+/// What can be reached along the edges.
+fn spread(edges: &[Vec<usize>], mut open: Vec<usize>) -> Vec<bool> {
+    let mut reached = vec![false; edges.len()];
+    while let Some(i) = open.pop() {
+        if !std::mem::replace(&mut reached[i], true) {
+            open.extend(&edges[i]);
+        }
+    }
+    reached
 }

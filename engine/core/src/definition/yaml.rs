@@ -11,7 +11,7 @@
 //!
 //! Never panics, whatever the text.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError};
@@ -24,8 +24,11 @@ pub mod position;
 
 /// The longest document. Shipped ones have some ten kilobytes.
 pub const SOURCE_BYTES_MAX: usize = 1 << 20;
-/// The most nodes, aliases expanded: an alias bomb stops here.
-pub const NODES_MAX: usize = 100_000;
+/// The most nodes, aliases expanded: an alias bomb stops here. Shipped documents have some hundred, and each may be an
+/// expression that takes a third of a millisecond to compile.
+pub const NODES_MAX: usize = 20_000;
+/// The most errors, and the most warnings, that are kept: nobody reads more, and each remembers its line.
+pub const FOUND_MAX: usize = 200;
 /// The deepest nesting: less than the 128 at which common JSON readers stop, since documents travel as JSON later.
 pub const DEPTH_MAX: usize = 100;
 
@@ -186,14 +189,14 @@ pub fn parse(source: &str) -> Result<Yaml, Vec<Diagnostic>> {
         return Err(vec![Diagnostic::error("document-too-large", message)]);
     }
     let mut builder =
-        Builder { source, stack: Vec::new(), anchors: HashMap::new(), nodes: 0, root: None, found: vec![] };
+        Builder { source, stack: Vec::new(), anchors: BTreeMap::new(), nodes: 0, root: None, found: vec![] };
     for event in Parser::new_from_str(source) {
         let step = match event {
             Ok((event, span)) => builder.event(event, span_of(&span)),
-            Err(e) => Err(syntax(source, &e)),
+            Err(e) => Err(Box::new(syntax(source, &e))),
         };
         if let Err(fatal) = step {
-            builder.found.push(fatal);
+            builder.found.push(*fatal);
             return Err(builder.found);
         }
     }
@@ -228,10 +231,13 @@ fn syntax(source: &str, error: &ScanError) -> Diagnostic {
     d
 }
 
+/// An event that was taken, or the reason to stop.
+type Step<T = ()> = Result<T, Box<Diagnostic>>;
+
 struct Builder<'s> {
     source: &'s str,
     stack: Vec<Open>,
-    anchors: HashMap<usize, Yaml>,
+    anchors: BTreeMap<usize, Yaml>,
     nodes: usize,
     root: Option<Yaml>,
     found: Vec<Diagnostic>,
@@ -246,11 +252,11 @@ struct Open {
 
 enum Kind {
     List(Vec<Yaml>),
-    Map { members: Vec<Member>, seen: HashMap<Arc<str>, u32>, key: Option<(Arc<str>, Span)> },
+    Map { members: Vec<Member>, seen: BTreeMap<Arc<str>, u32>, key: Option<(Arc<str>, Span)> },
 }
 
 impl Builder<'_> {
-    fn event(&mut self, event: Event<'_>, span: Span) -> Result<(), Diagnostic> {
+    fn event(&mut self, event: Event<'_>, span: Span) -> Step {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let core = self.tag(tag.as_deref(), span)?;
@@ -267,18 +273,18 @@ impl Builder<'_> {
             }
             Event::MappingStart(_, anchor, tag) => {
                 self.tag(tag.as_deref(), span)?;
-                self.open(anchor, span, Kind::Map { members: Vec::new(), seen: HashMap::new(), key: None })
+                self.open(anchor, span, Kind::Map { members: Vec::new(), seen: BTreeMap::new(), key: None })
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(span),
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id) else {
                     let d =
                         Diagnostic::error("invalid-yaml", "an alias inside of the node that it stands for").at(span);
-                    return Err(d);
+                    return Err(Box::new(d));
                 };
                 if self.awaits_key() {
                     let d = Diagnostic::error("invalid-yaml", "found an alias as a key, expected a text").at(span);
-                    return Err(d);
+                    return Err(Box::new(d));
                 }
                 let (size, node) = (node.size(), node.clone());
                 self.count(size, span)?;
@@ -286,9 +292,15 @@ impl Builder<'_> {
             }
             Event::DocumentStart(..) if self.root.is_some() => {
                 let d = Diagnostic::error("several-documents", "found a second document, expected one").at(span);
-                Err(d.hint("put each definition into a file of its own"))
+                Err(Box::new(d.hint("put each definition into a file of its own")))
             }
             _ => Ok(()),
+        }
+    }
+
+    fn say(&mut self, d: Diagnostic) {
+        if self.found.len() < FOUND_MAX {
+            self.found.push(d);
         }
     }
 
@@ -296,43 +308,45 @@ impl Builder<'_> {
         matches!(self.stack.last(), Some(Open { kind: Kind::Map { key: None, .. }, .. }))
     }
 
-    fn count(&mut self, nodes: usize, span: Span) -> Result<(), Diagnostic> {
+    fn count(&mut self, nodes: usize, span: Span) -> Step {
         self.nodes = self.nodes.saturating_add(nodes);
         if self.nodes > NODES_MAX {
             let message = format!("the document has more than {NODES_MAX} nodes once its aliases are expanded");
-            return Err(Diagnostic::error("document-too-large", message).at(span));
+            return Err(Box::new(Diagnostic::error("document-too-large", message).at(span)));
         }
         Ok(())
     }
 
     /// The type that a tag of the core schema asks for.
-    fn tag(&self, tag: Option<&granit_parser::Tag>, span: Span) -> Result<Option<String>, Diagnostic> {
+    fn tag(&self, tag: Option<&granit_parser::Tag>, span: Span) -> Step<Option<String>> {
         let Some(tag) = tag else { return Ok(None) };
         match tag.core_suffix() {
             Some(core @ ("str" | "int" | "float" | "bool" | "null" | "map" | "seq")) => Ok(Some(core.to_owned())),
             _ => {
                 let d = Diagnostic::error("invalid-yaml", format!("found the tag {:?}", tag.original())).at(span);
-                Err(d.hint("leave the tag out: definitions are plain data"))
+                Err(Box::new(d.hint("leave the tag out: definitions are plain data")))
             }
         }
     }
 
-    fn open(&mut self, anchor: usize, span: Span, kind: Kind) -> Result<(), Diagnostic> {
+    fn open(&mut self, anchor: usize, span: Span, kind: Kind) -> Step {
         self.count(1, span)?;
         if self.awaits_key() {
-            return Err(Diagnostic::error("invalid-yaml", "found a list or an object as a key, expected a text")
-                .at(span)
-                .hint("quote an expression that begins with `{` or `[`: '${ … }'"));
+            return Err(Box::new(
+                Diagnostic::error("invalid-yaml", "found a list or an object as a key, expected a text")
+                    .at(span)
+                    .hint("quote an expression that begins with `{` or `[`: '${ … }'"),
+            ));
         }
         if self.stack.len() >= DEPTH_MAX {
             let message = format!("nested deeper than {DEPTH_MAX} levels");
-            return Err(Diagnostic::error("document-too-large", message).at(span));
+            return Err(Box::new(Diagnostic::error("document-too-large", message).at(span)));
         }
         self.stack.push(Open { anchor, span, kind });
         Ok(())
     }
 
-    fn close(&mut self, end: Span) -> Result<(), Diagnostic> {
+    fn close(&mut self, end: Span) -> Step {
         let Some(open) = self.stack.pop() else { return Ok(()) };
         let (value, children) = match open.kind {
             Kind::List(items) => (items.iter().map(|n| n.value.clone()).collect(), Children::List(items)),
@@ -364,17 +378,20 @@ impl Builder<'_> {
         Span { end: span.start + line.len(), ..span }
     }
 
-    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Result<(), Diagnostic> {
+    fn key(&mut self, text: &str, style: ScalarStyle, span: Span) -> Step {
         if text == "<<" && style == ScalarStyle::Plain {
             let d = Diagnostic::error("merge-key", "found a merge key, which YAML 1.2 does not have").at(span);
-            return Err(d.hint("write the members out, or use an alias for a whole value"));
+            return Err(Box::new(d.hint("write the members out, or use an alias for a whole value")));
         }
         let span = self.first_line(span);
         if let Some(Open { kind: Kind::Map { seen, key, .. }, .. }) = self.stack.last_mut() {
             let name: Arc<str> = Arc::from(text);
             if let Some(line) = seen.get(&name) {
                 let d = Diagnostic::error("duplicate-key", format!("found the key `{text}` twice in one object"));
-                self.found.push(d.at(span).label("second time").note(format!("the first one is in line {line}")));
+                let d = d.at(span).label("second time").note(format!("the first one is in line {line}"));
+                if self.found.len() < FOUND_MAX {
+                    self.found.push(d);
+                }
             } else {
                 seen.insert(name.clone(), span.line);
             }
@@ -399,14 +416,14 @@ impl Builder<'_> {
         };
         let value = value.unwrap_or_else(|found| {
             let d = Diagnostic::error("invalid-number", format!("found {found}, which JSON cannot hold")).at(span);
-            self.found.push(d.hint("quote it if it is meant as a text"));
+            self.say(d.hint("quote it if it is meant as a text"));
             Value::Null
         });
         let style = matches!(value, Value::Str(_)).then_some(quoted);
         Yaml { value, span, mark: self.first_line(span), style, children: Children::None }
     }
 
-    fn add(&mut self, node: Yaml, anchor: usize) -> Result<(), Diagnostic> {
+    fn add(&mut self, node: Yaml, anchor: usize) -> Step {
         self.count(1, node.span)?;
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -414,7 +431,7 @@ impl Builder<'_> {
         self.place(node)
     }
 
-    fn place(&mut self, mut node: Yaml) -> Result<(), Diagnostic> {
+    fn place(&mut self, mut node: Yaml) -> Step {
         match self.stack.last_mut().map(|open| &mut open.kind) {
             Some(Kind::List(items)) => items.push(node),
             Some(Kind::Map { members, key, .. }) => {

@@ -26,8 +26,7 @@ pub fn admit(run: &Run, input: Input, at: Timestamp) -> Result<Option<Event>, Re
         },
         Input::Interrupted { act, attempt } => match live_call(run, act) {
             Some(call)
-                if call.attempt == attempt
-                    && matches!(call.phase, CallPhase::InFlight | CallPhase::Reconciling(_)) =>
+                if call.attempt == attempt && matches!(call.phase, CallPhase::InFlight | CallPhase::Reconciling(_)) =>
             {
                 let detail = "the process ended before the outcome was recorded";
                 let problem = Problem::standard(Standard::Runtime, detail);
@@ -56,11 +55,8 @@ pub fn admit(run: &Run, input: Input, at: Timestamp) -> Result<Option<Event>, Re
         }
         Input::Resolve { task, resolution, actor } => {
             open(run, "resolve")?;
-            let waiting: Vec<&Act> = run
-                .calls()
-                .filter(|(_, c)| matches!(c.phase, CallPhase::Parked(_)))
-                .map(|(act, _)| act)
-                .collect();
+            let waiting: Vec<&Act> =
+                run.calls().filter(|(_, c)| matches!(c.phase, CallPhase::Parked(_))).map(|(act, _)| act).collect();
             let named = |act: &&&Act| {
                 let node = run.node_of(act);
                 task.as_ref().is_none_or(|t| *t == node.pointer || *t == node.name)

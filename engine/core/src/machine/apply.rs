@@ -14,7 +14,7 @@ use crate::value::Map;
 
 use super::event::{Command, Event, Export, Handling, Piece, Resolution};
 use super::ids::{ActId, RunId};
-use super::state::{Abandoned, Act, Binding, Departed, CallPhase, Calling, Phase, Run, Status};
+use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status};
 
 /// An event that does not fit the state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -160,9 +160,7 @@ impl Run {
             (Event::TaskEntered { items: None, .. }, Action::Do(_) | Action::Fork { .. } | Action::Try { .. }) => true,
             (Event::TaskReturned { .. }, Action::Set(_)) => true,
             (Event::EventEmitted { .. }, Action::Emit { .. }) => true,
-            (Event::CaseTaken { case, .. }, Action::Switch(cases)) => {
-                case.is_none_or(|c| (c as usize) < cases.len())
-            }
+            (Event::CaseTaken { case, .. }, Action::Switch(cases)) => case.is_none_or(|c| (c as usize) < cases.len()),
             (Event::PolicyDecided { .. }, Action::Decide(_)) => true,
             (Event::TaskStarted { .. }, Action::Call(_)) => true,
             (Event::WaitStarted { .. }, Action::Wait(_)) => true,
@@ -353,7 +351,8 @@ impl Run {
         let parent_index = self.acts.binary_search_by_key(&parent, |a| a.id).expect("a parent outlives its children");
         let holder = &mut self.acts[parent_index];
         let parent_node = plan.node(holder.node);
-        if let (Status::Branches { outputs }, Action::Fork { compete, .. }) = (&mut holder.status, &parent_node.action) {
+        if let (Status::Branches { outputs }, Action::Fork { compete, .. }) = (&mut holder.status, &parent_node.action)
+        {
             if *compete {
                 self.drop_below(parent, commands);
                 self.returned(parent, output, parent_node.then, at, commands);
@@ -467,7 +466,8 @@ impl Run {
                 self.settle(id);
             }
             Event::TaskParked { .. } => {
-                let (CallPhase::Undetermined { problem, .. } | CallPhase::Unreconciled(problem)) = &calling.phase else {
+                let (CallPhase::Undetermined { problem, .. } | CallPhase::Unreconciled(problem)) = &calling.phase
+                else {
                     unreachable!("checked above")
                 };
                 calling.phase = CallPhase::Parked(problem.clone());
@@ -668,7 +668,8 @@ impl Run {
 
     /// Remembers a call that may still be under way, and tells the connector.
     fn abandon(&mut self, act: &Act, commands: &mut Vec<Command>) {
-        if let Status::Calling(Calling { attempt, phase: CallPhase::InFlight | CallPhase::Reconciling(_), .. }) = act.status
+        if let Status::Calling(Calling { attempt, phase: CallPhase::InFlight | CallPhase::Reconciling(_), .. }) =
+            act.status
         {
             self.abandoned.push(Abandoned { act: act.id, node: act.node, attempt });
             commands.push(Command::CancelCall { act: act.id, attempt, node: act.node });

@@ -18,8 +18,8 @@ use crate::time::Timestamp;
 use crate::value::Map;
 
 use super::event::{Event, Export, Handling, Piece};
-use super::scope::Place;
 use super::ids::RunId;
+use super::scope::Place;
 use super::state::{Act, BEHAVIOUR, Binding, CallPhase, Calling, Phase, Run, Status};
 use super::turn::Env;
 
@@ -109,9 +109,7 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
             };
             Event::TaskEntered { act: id, input, deadline, items: Some(items) }
         }
-        Action::Set(template) => {
-            Event::TaskReturned { act: id, input, output: fill(template, &place, &seen, "set")? }
-        }
+        Action::Set(template) => Event::TaskReturned { act: id, input, output: fill(template, &place, &seen, "set")? },
         Action::Emit { event } => {
             let event = cloud_event(run, act, env, fill(event, &place, &seen, "emit.event.with")?)?;
             Event::EventEmitted { act: id, input, event }
@@ -131,10 +129,14 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
         }
         Action::Decide(decide) => {
             let facts = decide.facts.as_ref().map(|t| fill(t, &place, &seen, "with.input")).transpose()?;
-            let parameters = decide.parameters.as_ref().map(|t| fill(t, &place, &seen, "with.parameters")).transpose()?;
+            let parameters =
+                decide.parameters.as_ref().map(|t| fill(t, &place, &seen, "with.parameters")).transpose()?;
             let begun = (env.stopwatch)();
-            let decision =
-                decide.policy.decide(facts.as_ref().unwrap_or(&seen), &parameters.unwrap_or_else(Value::object), env.at);
+            let decision = decide.policy.decide(
+                facts.as_ref().unwrap_or(&seen),
+                &parameters.unwrap_or_else(Value::object),
+                env.at,
+            );
             let micros = u32::try_from((env.stopwatch)().saturating_sub(begun)).unwrap_or(u32::MAX);
             Event::PolicyDecided { act: id, input, decision: decision.to_value(), micros }
         }
@@ -380,8 +382,10 @@ fn raised(error: &Value, node: &Node) -> Problem {
     let status = error.get("status").and_then(Value::as_i64).and_then(|s| u16::try_from(s).ok());
     let (Some(kind), Some(status)) = (text("type"), status) else {
         let found = brief(error);
-        let detail =
-            format!("`raise` of task {} needs an error with `type` (a text) and `status` (a number), found {found}", node.name);
+        let detail = format!(
+            "`raise` of task {} needs an error with `type` (a text) and `status` (a number), found {found}",
+            node.name
+        );
         return Problem::standard(Standard::Expression, detail);
     };
     let title = text("title").unwrap_or_else(|| Arc::from(kind.rsplit('/').next().unwrap_or(&kind)));

@@ -93,7 +93,9 @@ mod tests {
         assert!(a < b && a.to_string() < b.to_string());
         assert_eq!(a.to_string().parse(), Ok(a));
         assert_eq!(a.to_string().to_uppercase().parse(), Ok(a));
-        for wrong in ["", "x", "8zzzzzzzzzzzzzzzzzzzzzzzzz", "0000000000000000000000000u", "00000000000000000000000000000"] {
+        for wrong in
+            ["", "x", "8zzzzzzzzzzzzzzzzzzzzzzzzz", "0000000000000000000000000u", "00000000000000000000000000000"]
+        {
             assert!(wrong.parse::<RunId>().is_err(), "{wrong}");
         }
     }

@@ -28,7 +28,9 @@ impl Divergence {
     /// A guess at why, for people.
     pub fn likely_cause(&self) -> &'static str {
         match (&self.found, &self.expected, &self.misfit) {
-            (_, _, Some(_)) => "the record was written by another version of cpd, or entries are missing or out of order",
+            (_, _, Some(_)) => {
+                "the record was written by another version of cpd, or entries are missing or out of order"
+            }
             (Some(a), Some(b), _) if std::mem::discriminant(a) == std::mem::discriminant(b) => {
                 "an expression or a policy gives another value now: it is evaluated by another version, or the recorded \
                  value was changed"
@@ -58,7 +60,12 @@ impl Run {
     ///
     /// # Errors
     /// The first difference. The run has the state before it.
-    pub fn verify(&mut self, events: &[Event], env: &Env<'_>, commands: &mut Vec<Command>) -> Result<(), Box<Divergence>> {
+    pub fn verify(
+        &mut self,
+        events: &[Event],
+        env: &Env<'_>,
+        commands: &mut Vec<Command>,
+    ) -> Result<(), Box<Divergence>> {
         self.verify_part(events, false, true, env, commands)
     }
 
@@ -92,7 +99,8 @@ impl Run {
                 Box::new(Divergence { index, task, found, expected, misfit })
             })?;
         }
-        if whole && events.len() + usize::from(begun) < EVENTS_MAX
+        if whole
+            && events.len() + usize::from(begun) < EVENTS_MAX
             && let Some(expected) = decide(self, env)
         {
             let task = expected.act().and_then(|a| self.act(a)).map(|a| self.node_of(a).pointer.to_string());

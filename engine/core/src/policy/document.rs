@@ -26,8 +26,21 @@ use super::{Mode, Outcome};
 pub const HEADER: &str = "policy/v1";
 
 const MEMBERS: [&str; 15] = [
-    "cpd", "name", "version", "title", "description", "owner", "mode", "parameters", "facts", "threshold", "rego",
-    "obligations", "sensitive", "tags", "examples",
+    "cpd",
+    "name",
+    "version",
+    "title",
+    "description",
+    "owner",
+    "mode",
+    "parameters",
+    "facts",
+    "threshold",
+    "rego",
+    "obligations",
+    "sensitive",
+    "tags",
+    "examples",
 ];
 
 /// A policy as it is written.
@@ -168,7 +181,12 @@ impl Reader {
         if let Some(version) = &version
             && !semantic(version)
         {
-            self.say("bad-version", "/version", format!("found {version:?}, expected a semantic version such as 1.0.0"), None);
+            self.say(
+                "bad-version",
+                "/version",
+                format!("found {version:?}, expected a semantic version such as 1.0.0"),
+                None,
+            );
         }
         let mode = match self.text(map, "mode", false).as_deref() {
             None | Some("enforce") => Mode::Enforce,
@@ -181,9 +199,16 @@ impl Reader {
         let parameters = self.schemas(map, "parameters", &["default", "description"]);
         for (name, schema) in &parameters {
             if let Some(default) = schema.get("default") {
-                let plain: Map = schema.as_object().into_iter().flatten().filter(|(k, _)| &***k != "default" && &***k != "description").map(|(k, v)| (k.clone(), v.clone())).collect();
+                let plain: Map = schema
+                    .as_object()
+                    .into_iter()
+                    .flatten()
+                    .filter(|(k, _)| &***k != "default" && &***k != "description")
+                    .map(|(k, v)| (k.clone(), v.clone()))
+                    .collect();
                 for violation in schema::check(&Value::from(plain), default) {
-                    let message = format!("the default of parameter {name:?} does not fit its own schema: {}", violation.what);
+                    let message =
+                        format!("the default of parameter {name:?} does not fit its own schema: {}", violation.what);
                     self.say("bad-default", &format!("/parameters/{name}/default"), message, violation.hint);
                 }
             }
@@ -217,7 +242,12 @@ impl Reader {
             (Some(threshold), None) => self.threshold(threshold).map(Rule::Threshold),
             (None, Some(Value::Str(source))) => Some(Rule::Rego(source.clone())),
             (None, Some(other)) => {
-                self.say("wrong-type", "/rego", format!("found {}, expected a text with a Rego module", other.kind()), None);
+                self.say(
+                    "wrong-type",
+                    "/rego",
+                    format!("found {}, expected a text with a Rego module", other.kind()),
+                    None,
+                );
                 None
             }
             (Some(_), Some(_)) => {
@@ -234,7 +264,12 @@ impl Reader {
 
     fn threshold(&mut self, value: &Value) -> Option<ThresholdRule> {
         let Some(map) = value.as_object() else {
-            self.say("wrong-type", "/threshold", format!("found {}, expected an object with `any` or `all`", value.kind()), None);
+            self.say(
+                "wrong-type",
+                "/threshold",
+                format!("found {}, expected an object with `any` or `all`", value.kind()),
+                None,
+            );
             return None;
         };
         self.known(map, &["any", "all", "met", "otherwise", "actions"], "/threshold");
@@ -242,7 +277,12 @@ impl Reader {
             (Some(_), None) => ("any", false),
             (None, Some(_)) => ("all", true),
             _ => {
-                self.say("missing-property", "/threshold", "a threshold needs `any` or `all`, one of them".to_owned(), None);
+                self.say(
+                    "missing-property",
+                    "/threshold",
+                    "a threshold needs `any` or `all`, one of them".to_owned(),
+                    None,
+                );
                 return None;
             }
         };
@@ -274,7 +314,12 @@ impl Reader {
         let outcome = value.as_str().and_then(Outcome::of);
         if outcome.is_none() {
             let all: Vec<&str> = Outcome::ALL.iter().map(|o| o.name()).collect();
-            self.say("bad-value", pointer, format!("found {}, expected one of {}", value.to_json(), all.join(", ")), None);
+            self.say(
+                "bad-value",
+                pointer,
+                format!("found {}, expected one of {}", value.to_json(), all.join(", ")),
+                None,
+            );
         }
         outcome
     }
@@ -297,13 +342,21 @@ impl Reader {
             self.known(&expect, &["outcome", "reasons", "actions"], &format!("{pointer}/expect"));
             let Some(outcome) = self.outcome(&expect, "outcome", &format!("{pointer}/expect/outcome")) else {
                 if !expect.contains_key("outcome") {
-                    self.say("missing-property", &pointer, "an example needs `expect: { outcome: … }`".to_owned(), None);
+                    self.say(
+                        "missing-property",
+                        &pointer,
+                        "an example needs `expect: { outcome: … }`".to_owned(),
+                        None,
+                    );
                 }
                 continue;
             };
             let reasons = expect.get("reasons").map(|r| self.texts(Some(r), &format!("{pointer}/expect/reasons")));
             examples.push(Example {
-                name: map.get("name").and_then(Value::as_str).map_or_else(|| Arc::from(format!("example {}", index + 1)), Arc::from),
+                name: map
+                    .get("name")
+                    .and_then(Value::as_str)
+                    .map_or_else(|| Arc::from(format!("example {}", index + 1)), Arc::from),
                 facts: map.get("facts").cloned().unwrap_or_else(Value::object),
                 parameters: map.get("parameters").cloned().unwrap_or_else(Value::object),
                 outcome,
@@ -319,7 +372,12 @@ impl Reader {
         let pointer = format!("/{key}");
         let Some(value) = map.get(key) else { return Map::new() };
         let Some(members) = value.as_object() else {
-            self.say("wrong-type", &pointer, format!("found {}, expected an object of names and schemas", value.kind()), None);
+            self.say(
+                "wrong-type",
+                &pointer,
+                format!("found {}, expected an object of names and schemas", value.kind()),
+                None,
+            );
             return Map::new();
         };
         for (name, schema) in members {
@@ -329,7 +387,8 @@ impl Reader {
                 self.say("wrong-type", &pointer, format!("found {}, expected a schema", schema.kind()), Some(hint));
                 continue;
             };
-            let plain: Map = members.iter().filter(|(k, _)| !own.contains(&&***k)).map(|(k, v)| (k.clone(), v.clone())).collect();
+            let plain: Map =
+                members.iter().filter(|(k, _)| !own.contains(&&***k)).map(|(k, v)| (k.clone(), v.clone())).collect();
             for defect in schema::defects(&Value::from(plain)) {
                 self.say("bad-schema", &format!("{pointer}{}", defect.at), defect.what, defect.hint);
             }

@@ -169,7 +169,7 @@ pub struct Policy {
 
 enum Compiled {
     Threshold(threshold::Threshold),
-    Rego(rego::Rego),
+    Rego(Box<rego::Rego>),
 }
 
 impl fmt::Debug for Policy {
@@ -209,7 +209,7 @@ impl Policy {
     pub fn compile(document: PolicyDocument) -> Result<Self, Vec<Diagnostic>> {
         let rule = match &document.rule {
             Rule::Threshold(rule) => threshold::Threshold::compile(rule, &document).map(Compiled::Threshold),
-            Rule::Rego(source) => rego::Rego::compile(source, &document).map(Compiled::Rego),
+            Rule::Rego(source) => rego::Rego::compile(source, &document).map(|r| Compiled::Rego(Box::new(r))),
         };
         let rule = rule.map_err(|d| document.placed(d))?;
         let parameters = object_schema(&document.parameters, |_| false);
@@ -336,8 +336,7 @@ impl Policy {
 
 /// An object schema over named members.
 fn object_schema(members: &Map, required: impl Fn(&Value) -> bool) -> Value {
-    let needed: Vec<Value> =
-        members.iter().filter(|(_, s)| required(s)).map(|(k, _)| Value::Str(k.clone())).collect();
+    let needed: Vec<Value> = members.iter().filter(|(_, s)| required(s)).map(|(k, _)| Value::Str(k.clone())).collect();
     let plain = |s: &Value| {
         let keep = |k: &str| !matches!(k, "default" | "optional" | "description");
         let members = s.as_object().into_iter().flatten().filter(|(k, _)| keep(k));

@@ -71,14 +71,20 @@ fn a_parameter_that_is_missing_or_unknown_is_an_error_that_names_it() {
     let source = "{cpd: policy/v1, name: p, version: 1.0.0, parameters: {limit: {type: number}}, facts: {x: {type: number}}, threshold: {any: [x > limit]}}";
     let policy = policy(source);
     let missing = policy.decide(&json!({ "x": 1 }), &Value::Null, Timestamp(0));
-    assert_eq!((missing.outcome, missing.reasons[0].contains("limit")), (Outcome::Error, true), "{:?}", missing.reasons);
+    assert_eq!(
+        (missing.outcome, missing.reasons[0].contains("limit")),
+        (Outcome::Error, true),
+        "{:?}",
+        missing.reasons
+    );
     let unknown = policy.decide(&json!({ "x": 1 }), &json!({ "limit": 2, "limt": 3 }), Timestamp(0));
     assert_eq!((unknown.outcome, unknown.reasons[0].contains("limt")), (Outcome::Error, true), "{:?}", unknown.reasons);
 }
 
 #[test]
 fn a_policy_in_shadow_records_its_outcome_and_lets_the_workflow_go_on() {
-    let source = include_str!("../../../../definitions/policies/fraud_max_drift.yaml").replace("mode: enforce", "mode: shadow");
+    let source =
+        include_str!("../../../../definitions/policies/fraud_max_drift.yaml").replace("mode: enforce", "mode: shadow");
     let decision = policy(&source).decide(&json!({ "drift": 0.9 }), &Value::Null, Timestamp(0));
     assert_eq!(decision.outcome, Outcome::Triggered);
     let seen = decision.to_value();
@@ -109,9 +115,17 @@ fn a_runaway_rule_and_a_rule_that_gives_up_are_errors_not_ends_of_the_process() 
     let runaway = rule("count([1 | some a in numbers.range(1, 90000); some b in numbers.range(1, 90000); a == b]) > 0");
     let decision = policy(&runaway).decide(&json!({ "n": 1, "s": "" }), &Value::Null, Timestamp(0));
     assert_eq!(decision.outcome, Outcome::Error, "{:?}", decision.reasons);
-    let range = policy(&rule("count(numbers.range(1, 30000000)) > 0")).decide(&json!({ "n": 1, "s": "" }), &Value::Null, Timestamp(0));
+    let range = policy(&rule("count(numbers.range(1, 30000000)) > 0")).decide(
+        &json!({ "n": 1, "s": "" }),
+        &Value::Null,
+        Timestamp(0),
+    );
     assert_eq!(range.outcome, Outcome::Error, "{:?}", range.reasons);
-    let panics = policy(&rule("strings.count(\"abc\", input.facts.s) > 0")).decide(&json!({ "n": 1, "s": "" }), &Value::Null, Timestamp(0));
+    let panics = policy(&rule("strings.count(\"abc\", input.facts.s) > 0")).decide(
+        &json!({ "n": 1, "s": "" }),
+        &Value::Null,
+        Timestamp(0),
+    );
     assert_eq!(panics.outcome, Outcome::Error, "{:?}", panics.reasons);
 }
 

@@ -136,7 +136,9 @@ impl Threshold {
         // With several conditions no single figure would have changed the outcome.
         let verb = |text: &str| text.replacen("would", &format!("would {}be {}", "", self.met.name()), 1);
         decision.would_change = match (&decision.would_change, self.conditions.len()) {
-            (Some(text), 1) if met => Some(text.replacen("would not", &format!("would be {}", self.otherwise.name()), 1)),
+            (Some(text), 1) if met => {
+                Some(text.replacen("would not", &format!("would be {}", self.otherwise.name()), 1))
+            }
             (Some(text), 1) => Some(verb(text)),
             _ => None,
         };
@@ -149,7 +151,10 @@ fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
 
 fn condition(text: &str, document: &PolicyDocument) -> Result<Condition, (String, Option<String>)> {
     let shape = || Some("write `fact > parameter`, with one of >, >=, <, <=".to_owned());
-    let found = Operator::ALL.iter().filter_map(|(sign, op)| Some((text.find(sign)?, *sign, *op))).min_by_key(|f| (f.0, f.1.len() == 1));
+    let found = Operator::ALL
+        .iter()
+        .filter_map(|(sign, op)| Some((text.find(sign)?, *sign, *op)))
+        .min_by_key(|f| (f.0, f.1.len() == 1));
     let Some((place, sign, operator)) = found else {
         return Err((format!("{text:?} is not a condition: it has no operator"), shape()));
     };

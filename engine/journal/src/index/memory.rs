@@ -1,53 +1,56 @@
-//! The index in memory: for tests, and for looking at a directory that another process owns.
+//! An index in memory: rebuilt at each start. For tests and for small journals.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::ops::Bound;
 
 use parking_lot::RwLock;
 
-use super::{Error, Index, Lsn, Row, Space, WriteBatch, full_key};
+use super::{Direction, Pair, Store};
 
-/// An index that lives as long as the process.
-#[derive(Debug, Default)]
-pub struct MemoryIndex {
-    inner: RwLock<(BTreeMap<Vec<u8>, Vec<u8>>, u64)>,
+/// A map.
+#[derive(Default)]
+pub(super) struct Memory {
+    map: RwLock<BTreeMap<Vec<u8>, Vec<u8>>>,
 }
 
-impl Index for MemoryIndex {
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        Ok(self.inner.read().0.get(&full_key(space, key)).cloned())
+impl Store for Memory {
+    const NAME: &'static str = "memory";
+    type Error = Infallible;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Infallible> {
+        Ok(self.map.read().get(key).cloned())
     }
 
-    fn scan(&self, space: Space, prefix: &[u8], backward: bool, limit: usize) -> Result<Vec<Row>, Error> {
-        let inner = self.inner.read();
-        let from = full_key(space, prefix);
-        let rows = inner.0.range::<[u8], _>((Bound::Included(&from[..]), Bound::Unbounded));
-        let rows = rows.take_while(|(k, _)| k.starts_with(&from)).map(|(k, v)| (k[1..].to_vec(), v.clone()));
-        let mut rows: Vec<Row> = if backward { rows.collect() } else { rows.take(limit).collect() };
-        if backward {
-            rows.reverse();
-            rows.truncate(limit);
-        }
-        Ok(rows)
+    fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Infallible> {
+        let map = self.map.read();
+        let range = map.range::<[u8], _>((Bound::Included(start), end.map_or(Bound::Unbounded, Bound::Excluded)));
+        let owned = |(key, value): (&Vec<u8>, &Vec<u8>)| (key.clone(), value.clone());
+        Ok(match direction {
+            Direction::Ascending => range.take(limit).map(owned).collect(),
+            Direction::Descending => range.rev().take(limit).map(owned).collect(),
+        })
     }
 
-    fn commit(&self, batch: WriteBatch) -> Result<(), Error> {
-        let mut inner = self.inner.write();
-        for (key, value) in batch.changes {
+    fn write(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), Infallible> {
+        let mut map = self.map.write();
+        for (key, value) in changes {
             match value {
-                Some(value) => inner.0.insert(key, value),
-                None => inner.0.remove(&key),
+                Some(value) => map.insert(key, value),
+                None => map.remove(&key),
             };
         }
-        inner.1 = batch.applied.0;
         Ok(())
     }
 
-    fn applied_lsn(&self) -> Result<Lsn, Error> {
-        Ok(Lsn(self.inner.read().1.max(1)))
-    }
-
-    fn driver(&self) -> &'static str {
-        "memory"
+    fn clear(&self) -> Result<(), Infallible> {
+        self.map.write().clear();
+        Ok(())
     }
 }

@@ -1,164 +1,341 @@
-//! Indexes over the log: small ordered stores that can be dropped and made again.
+//! What can be looked up faster than by reading the journal, and rebuilt by reading it.
 //!
-//! A driver keeps rows in a few spaces, writes batches all or nothing, and knows the lsn up to which it is true. It may
-//! lose its newest batches in a crash; it must never be ahead of what it says, or hold half of a batch.
-
-use std::path::Path;
-
-use crate::chain::Lsn;
+//! An index is an ordered map of bytes, in *spaces*, that knows up to which record of the journal it is true. It is never the truth: it may lose its
+//! last batches in a crash, since the engine applies the records after [`Index::applied`] again. So no driver syncs. What a driver must do is keep
+//! a batch whole, and batches in order: an index that claims a record has everything up to it.
+//!
+//! An index that will not open, is ahead of its journal, or was left half wiped is put aside and begun anew, and [`open_or_rebuild`] says so.
+//!
+//! A driver is a `Store`: get, scan and write over plain keys. Everything else stands here, once. Keys within a driver are the byte of the space,
+//! then the caller's key; what the index says about itself stands in the space 255.
 
 #[cfg(feature = "index-fjall")]
-mod fjall_driver;
+mod fjall;
 mod memory;
+mod open;
 #[cfg(feature = "index-sled")]
-mod sled_driver;
+mod sled;
 
-#[cfg(feature = "index-fjall")]
-pub use fjall_driver::FjallIndex;
-pub use memory::MemoryIndex;
-#[cfg(feature = "index-sled")]
-pub use sled_driver::SledIndex;
+use crate::ids::Lsn;
 
-/// A part of the index, 1 to 255.
+pub use open::{Driver, Opened, Rebuilt, open_or_rebuild};
+
+/// The longest key, without its space.
+pub const KEY_BYTES_MAX: usize = 32 << 10;
+/// The longest value.
+pub const VALUE_BYTES_MAX: usize = 16 << 20;
+
+/// A part of an index with keys of its own. Space 255 is the index's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Space(pub u8);
 
-/// Key and value.
-pub type Row = (Vec<u8>, Vec<u8>);
+const OWN: Space = Space(255);
+/// The key in [`OWN`] under which stands what the index says about itself: a byte of state, then the record.
+const STATE: &[u8] = b"state";
+const STATE_GOOD: u8 = 1;
+const STATE_WIPING: u8 = 2;
 
-/// Key under which a driver keeps how far it is true; no space is 0.
-pub(crate) const APPLIED_KEY: &[u8] = b"\0applied";
+/// A key and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
 
-/// An error of a driver.
-#[derive(Debug, thiserror::Error)]
-#[error("{action} the {driver} index")]
-pub struct Error {
-    /// What was tried.
-    pub action: &'static str,
-    /// Which driver.
-    pub driver: &'static str,
-    /// Why not.
-    #[source]
-    pub source: Box<dyn std::error::Error + Send + Sync>,
+/// Which keys to scan: from `start` on, before `end`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// The first key that may be in it.
+    pub start: Vec<u8>,
+    /// The first key behind it, or none if it goes on to the end of the space.
+    pub end: Option<Vec<u8>>,
 }
 
-/// Changes that are applied all or nothing.
-#[derive(Clone, Debug)]
-pub struct WriteBatch {
-    /// The index is true up to here once the batch is in it.
-    pub applied: Lsn,
-    pub(crate) changes: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+impl Range {
+    /// All keys of a space.
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// All keys that begin with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        Self { start: prefix.to_vec(), end: after_prefix(prefix) }
+    }
+
+    /// Leaves out everything up to and with `key`: goes on after the last key of an earlier scan.
+    pub fn after(mut self, key: &[u8]) -> Self {
+        let next = [key, &[0]].concat();
+        self.start = self.start.max(next);
+        self
+    }
+
+    /// Leaves out everything from `key` on: goes on after the last key of an earlier scan in descending order.
+    pub fn before(mut self, key: &[u8]) -> Self {
+        if self.end.as_deref().is_none_or(|end| key < end) {
+            self.end = Some(key.to_vec());
+        }
+        self
+    }
 }
 
-impl WriteBatch {
-    /// An empty batch after which the index is true up to `applied`.
-    pub fn new(applied: Lsn) -> Self {
-        Self { applied, changes: Vec::new() }
+/// The first key that is greater than all that begin with `prefix`.
+fn after_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|&byte| byte < 0xFF)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+/// From which end to scan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The smallest keys first.
+    Ascending,
+    /// The greatest keys first.
+    Descending,
+}
+
+/// Changes that happen together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// A later change of a key overrules an earlier one.
+    changes: Vec<(Space, Vec<u8>, Option<Vec<u8>>)>,
+    applied: Option<Lsn>,
+}
+
+impl Batch {
+    /// Makes an empty batch.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Sets a row.
-    pub fn put(&mut self, space: Space, key: &[u8], value: &[u8]) {
-        self.changes.push((full_key(space, key), Some(value.to_vec())));
+    /// Sets a key.
+    pub fn put(&mut self, space: Space, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Self {
+        self.changes.push((space, key.into(), Some(value.into())));
+        self
     }
 
-    /// Removes a row, if it is there.
-    pub fn delete(&mut self, space: Space, key: &[u8]) {
-        self.changes.push((full_key(space, key), None));
+    /// Removes a key, if it is there.
+    pub fn delete(&mut self, space: Space, key: impl Into<Vec<u8>>) -> &mut Self {
+        self.changes.push((space, key.into(), None));
+        self
     }
 
-    /// How many changes it has.
+    /// States that with this batch the index is true up to and with this record.
+    pub fn applied(&mut self, lsn: Lsn) -> &mut Self {
+        self.applied = Some(lsn);
+        self
+    }
+
+    /// Tells whether the batch changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.applied.is_none()
+    }
+
+    /// Returns the number of changes.
     pub fn len(&self) -> usize {
         self.changes.len()
     }
-
-    /// Whether it has none.
-    pub fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
 }
 
-/// A driver.
+/// Why an index did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// The driver failed. The index can be rebuilt.
+    #[error("{operation} the {driver} index")]
+    Driver {
+        /// Which driver.
+        driver: &'static str,
+        /// What was tried.
+        operation: &'static str,
+        /// What the driver said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Another process, or another part of this one, has the index open.
+    #[error("the {driver} index in {path} is in use")]
+    InUse {
+        /// Which driver.
+        driver: &'static str,
+        /// The directory.
+        path: String,
+    },
+    /// A key or value that no driver would take.
+    #[error("{what} of {found} bytes, the limit is {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// Its size.
+        found: usize,
+        /// The greatest size allowed.
+        limit: usize,
+    },
+    /// A change in the space that is the index's own.
+    #[error("space 255 is reserved")]
+    Reserved,
+    /// A batch that would take the index back: a bug in the caller.
+    #[error("the index is true up to record {found}, a batch says {stated}")]
+    Backwards {
+        /// Up to where it is true.
+        found: Lsn,
+        /// What the batch said.
+        stated: Lsn,
+    },
+    /// What the index says about itself makes no sense.
+    #[error("the index says about itself {found:02x?}")]
+    State {
+        /// The bytes.
+        found: Vec<u8>,
+    },
+    /// The driver asked for is not part of this program.
+    #[error("the {driver} index is not part of this build")]
+    NotBuilt {
+        /// Which driver.
+        driver: &'static str,
+    },
+}
+
+/// An ordered map over the journal. See the module's documentation.
 pub trait Index: Send + Sync {
-    /// The value of a row.
-    ///
-    /// # Errors
-    /// If the store cannot be read; likewise below.
-    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, Error>;
-
-    /// Rows whose key begins with `prefix`, in order of key (or the other way round), at most `limit`.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    fn scan(&self, space: Space, prefix: &[u8], backward: bool, limit: usize) -> Result<Vec<Row>, Error>;
-
-    /// Applies a batch.
-    ///
-    /// # Errors
-    /// If the store cannot be written.
-    fn commit(&self, batch: WriteBatch) -> Result<(), Error>;
-
-    /// The lsn up to which (exclusive) it is true; 1 for an empty index.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    fn applied_lsn(&self) -> Result<Lsn, Error>;
-
-    /// The driver's name.
+    /// Returns the value of a key.
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError>;
+    /// Returns up to `limit` pairs of a range, in order.
+    fn scan(&self, space: Space, range: &Range, direction: Direction, limit: usize) -> Result<Vec<Pair>, IndexError>;
+    /// Makes all changes of a batch, or none.
+    fn write(&self, batch: Batch) -> Result<(), IndexError>;
+    /// Returns up to which record the index is true; zero if it is empty.
+    fn applied(&self) -> Result<Lsn, IndexError>;
+    /// Forgets everything.
+    fn wipe(&self) -> Result<(), IndexError>;
+    /// Returns the name of the driver.
     fn driver(&self) -> &'static str;
 }
 
-pub(crate) fn full_key(space: Space, key: &[u8]) -> Vec<u8> {
-    let mut full = Vec::with_capacity(1 + key.len());
-    full.push(space.0);
-    full.extend_from_slice(key);
-    full
+/// What a driver has to do.
+trait Store: Send + Sync + 'static {
+    const NAME: &'static str;
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Self::Error>;
+    /// Pairs with `start <= key < end`.
+    fn scan(
+        &self,
+        start: &[u8],
+        end: Option<&[u8]>,
+        direction: Direction,
+        limit: usize,
+    ) -> Result<Vec<Pair>, Self::Error>;
+    /// All or none, and not before what was written earlier.
+    fn write(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), Self::Error>;
+    /// Removes everything; need not be atomic.
+    fn clear(&self) -> Result<(), Self::Error>;
 }
 
-pub(crate) fn read_applied(value: Option<&[u8]>) -> Lsn {
-    Lsn(value.and_then(|v| v.try_into().ok()).map_or(1, u64::from_le_bytes))
+/// An index over a driver.
+struct Over<S: Store> {
+    store: S,
+    /// Batches are written one at a time, so that the check against `applied` holds.
+    applied: parking_lot::Mutex<Lsn>,
 }
 
-/// Opens the default driver's index in `dir`. If it will not open it is moved aside and an empty one made: the second
-/// value says why.
-///
-/// # Errors
-/// If not even an empty index can be made there.
-pub fn open_or_rebuild(dir: &Path) -> Result<(Box<dyn Index>, Option<String>), Error> {
-    let failed = |action: &'static str, source: std::io::Error| Error { action, driver: DRIVER, source: Box::new(source) };
-    let path = dir.join(DRIVER);
-    std::fs::create_dir_all(dir).map_err(|e| failed("create the directory of", e))?;
-    match open_default(&path) {
-        Ok(index) => Ok((index, None)),
-        Err(error) => {
-            let why = format!("{error}: {}", error.source);
-            tracing::warn!(%why, "the index will not open; it is made again from the journal");
-            let aside = dir.join(format!("{DRIVER}.broken"));
-            if aside.exists() {
-                std::fs::remove_dir_all(&aside).map_err(|e| failed("remove an older broken copy of", e))?;
+impl<S: Store> Over<S> {
+    /// Takes a driver that is open. An index that was being wiped is wiped.
+    fn new(store: S) -> Result<Self, IndexError> {
+        let index = Self { store, applied: parking_lot::Mutex::new(Lsn::ZERO) };
+        let state = index.store.get(&key(OWN, STATE)).map_err(|e| Self::failed("read", e))?;
+        let lsn = match state.as_deref() {
+            None => Lsn::ZERO,
+            Some([STATE_GOOD, lsn @ ..]) if lsn.len() == 8 => Lsn(crate::format::u64_at(lsn, 0)),
+            Some([STATE_WIPING, ..]) => {
+                index.clear()?;
+                Lsn::ZERO
             }
-            std::fs::rename(&path, &aside).map_err(|e| failed("move aside", e))?;
-            Ok((open_default(&path)?, Some(why)))
-        }
+            Some(found) => return Err(IndexError::State { found: found.to_vec() }),
+        };
+        *index.applied.lock() = lsn;
+        Ok(index)
+    }
+
+    fn failed(operation: &'static str, source: S::Error) -> IndexError {
+        IndexError::Driver { driver: S::NAME, operation, source: Box::new(source) }
+    }
+
+    /// First says durably enough that it is wiping, so that a crash cannot leave a part of the keys under an old claim.
+    fn clear(&self) -> Result<(), IndexError> {
+        let wiping = vec![(key(OWN, STATE), Some(state(STATE_WIPING, Lsn::ZERO)))];
+        self.store.write(wiping).and_then(|()| self.store.clear()).map_err(|e| Self::failed("wipe", e))
     }
 }
 
-#[cfg(feature = "index-fjall")]
-const DRIVER: &str = "fjall";
-#[cfg(feature = "index-fjall")]
-fn open_default(path: &Path) -> Result<Box<dyn Index>, Error> {
-    Ok(Box::new(FjallIndex::open(path)?))
+fn key(space: Space, key: &[u8]) -> Vec<u8> {
+    let mut whole = Vec::with_capacity(1 + key.len());
+    whole.push(space.0);
+    whole.extend_from_slice(key);
+    whole
 }
 
-#[cfg(all(feature = "index-sled", not(feature = "index-fjall")))]
-const DRIVER: &str = "sled";
-#[cfg(all(feature = "index-sled", not(feature = "index-fjall")))]
-fn open_default(path: &Path) -> Result<Box<dyn Index>, Error> {
-    Ok(Box::new(SledIndex::open(path)?))
+fn state(state: u8, lsn: Lsn) -> Vec<u8> {
+    [&[state][..], &lsn.0.to_le_bytes()].concat()
 }
 
-#[cfg(not(any(feature = "index-sled", feature = "index-fjall")))]
-const DRIVER: &str = "memory";
-#[cfg(not(any(feature = "index-sled", feature = "index-fjall")))]
-fn open_default(_path: &Path) -> Result<Box<dyn Index>, Error> {
-    Ok(Box::new(MemoryIndex::default()))
+fn check(what: &'static str, found: usize, limit: usize) -> Result<(), IndexError> {
+    if found > limit { Err(IndexError::TooLarge { what, found, limit }) } else { Ok(()) }
+}
+
+impl<S: Store> Index for Over<S> {
+    fn get(&self, space: Space, of: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        check("a key", of.len(), KEY_BYTES_MAX)?;
+        self.store.get(&key(space, of)).map_err(|e| Self::failed("read", e))
+    }
+
+    fn scan(&self, space: Space, range: &Range, direction: Direction, limit: usize) -> Result<Vec<Pair>, IndexError> {
+        let start = key(space, &range.start);
+        let end = match &range.end {
+            Some(end) => Some(key(space, end)),
+            None => after_prefix(&[space.0]),
+        };
+        // Some maps panic on a range that ends before it begins.
+        if limit == 0 || end.as_ref().is_some_and(|end| *end <= start) {
+            return Ok(Vec::new());
+        }
+        let pairs = self.store.scan(&start, end.as_deref(), direction, limit).map_err(|e| Self::failed("scan", e))?;
+        Ok(pairs.into_iter().map(|(whole, value)| (whole[1..].to_vec(), value)).collect())
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), IndexError> {
+        let Batch { changes, applied: stated } = batch;
+        let mut whole = Vec::with_capacity(changes.len() + 1);
+        for (space, of, value) in changes {
+            if space == OWN {
+                return Err(IndexError::Reserved);
+            }
+            check("a key", of.len(), KEY_BYTES_MAX)?;
+            check("a value", value.as_ref().map_or(0, Vec::len), VALUE_BYTES_MAX)?;
+            whole.push((key(space, &of), value));
+        }
+        let mut applied = self.applied.lock();
+        if let Some(stated) = stated {
+            if stated < *applied {
+                return Err(IndexError::Backwards { found: *applied, stated });
+            }
+            whole.push((key(OWN, STATE), Some(state(STATE_GOOD, stated))));
+        }
+        if whole.is_empty() {
+            return Ok(());
+        }
+        self.store.write(whole).map_err(|e| Self::failed("write to", e))?;
+        *applied = stated.unwrap_or(*applied);
+        Ok(())
+    }
+
+    fn applied(&self) -> Result<Lsn, IndexError> {
+        Ok(*self.applied.lock())
+    }
+
+    fn wipe(&self) -> Result<(), IndexError> {
+        let mut applied = self.applied.lock();
+        self.clear()?;
+        *applied = Lsn::ZERO;
+        Ok(())
+    }
+
+    fn driver(&self) -> &'static str {
+        S::NAME
+    }
 }

@@ -5,10 +5,13 @@
 
 use super::call::has_expression;
 use super::{Reader, Within};
+use crate::Value;
 use crate::definition::names;
 use crate::definition::plan::{Decide, Pin, PinKind};
 use crate::definition::resolve::Reference;
 use crate::definition::yaml::Yaml;
+use crate::schema;
+use crate::value::Map;
 
 impl<'a> Reader<'a> {
     /// The decision that `with` describes.
@@ -58,7 +61,46 @@ impl<'a> Reader<'a> {
         };
         let (name, version, digest) = (policy.name().into(), policy.version().into(), policy.digest());
         self.pin(Pin { kind: PinKind::Policy, name, version, digest });
+        let document = policy.document();
+        if let Some(yaml) = fields.get("input") {
+            self.declared(yaml, "fact", &document.name, &document.facts);
+            self.missing_facts(yaml, &document.name, &document.facts);
+        }
+        if let Some(yaml) = fields.get("parameters") {
+            self.declared(yaml, "parameter", &document.name, &document.parameters);
+        }
         Some(Decide { policy, facts, parameters })
+    }
+
+    /// Holds what is given literally against what the policy declares.
+    fn declared(&mut self, yaml: &'a Yaml, what: &str, policy: &str, declared: &Map) {
+        for member in yaml.members().unwrap_or_default() {
+            let Some(schema) = declared.get(&member.key) else {
+                let message = format!("policy `{policy}` has no {what} `{}`", member.key);
+                let known = declared.keys().map(|k| &**k);
+                self.unknown_name("unknown-argument", member.key_span, message, &member.key, known);
+                continue;
+            };
+            let computed = |v: &Value| v.as_str().is_some_and(|s| s.contains("${"));
+            for violation in schema::check_with(schema, &member.value.value, &computed) {
+                let at = violation.at.replace('/', ".");
+                let message = format!("{what} `{}{at}` of policy `{policy}`: {}", member.key, violation.what);
+                let span = member.value.at_pointer(&violation.at).0.mark;
+                self.error("invalid-argument", span, message).label = violation.hint;
+            }
+        }
+    }
+
+    fn missing_facts(&mut self, yaml: &'a Yaml, policy: &str, declared: &Map) {
+        let Some(members) = yaml.members() else { return };
+        for (fact, schema) in declared {
+            let optional =
+                schema.get("optional").and_then(Value::as_bool) == Some(true) || schema.get("default").is_some();
+            if !optional && !members.iter().any(|m| m.key == *fact) {
+                let message = format!("policy `{policy}` needs the fact `{fact}`");
+                self.error("missing-argument", yaml.mark, message).label = Some(format!("`{fact}` is missing"));
+            }
+        }
     }
 
     /// An object with expressions inside, or one `${ … }`.

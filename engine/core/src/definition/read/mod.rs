@@ -32,10 +32,10 @@ use std::sync::Arc;
 use self::components::Components;
 use self::task::Jump;
 use super::Environment;
-use super::diagnostic::{Diagnostic, Span};
+use super::diagnostic::{Diagnostic, Severity, Span};
 use super::plan::{Action, Node, NodeId, OnUnknown, Pin, Plan, Then};
 use super::resolve;
-use super::yaml::Yaml;
+use super::yaml::{FOUND_MAX, Yaml};
 use crate::Value;
 
 /// Reads one document.
@@ -46,6 +46,10 @@ pub struct Reader<'a> {
     nodes: Vec<Node>,
     pins: Vec<Pin>,
     found: Vec<Diagnostic>,
+    errors: usize,
+    warnings: usize,
+    /// One that is not kept.
+    spare: Option<Diagnostic>,
     /// Jumps out of the tasks of the list that is being read.
     jumps: Vec<Jump<'a>>,
     /// Diagnostics about jumps to nowhere, with the name that they wanted.
@@ -63,15 +67,26 @@ pub struct Within {
 /// Reads a workflow: the plan, if nothing stood in the way, and all there is to say.
 pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Plan>, Vec<Diagnostic>) {
     let components = Components::default();
-    let mut reader =
-        Reader { source, env, components, nodes: vec![], pins: vec![], found: vec![], jumps: vec![], lost: vec![] };
+    let mut reader = Reader {
+        source,
+        env,
+        components,
+        nodes: vec![],
+        pins: vec![],
+        found: vec![],
+        errors: 0,
+        warnings: 0,
+        spare: None,
+        jumps: vec![],
+        lost: vec![],
+    };
     let plan = reader.document(root);
     (plan, reader.found)
 }
 
 impl<'a> Reader<'a> {
     fn say(&mut self, diagnostic: Diagnostic) {
-        self.found.push(diagnostic);
+        self.push(diagnostic);
     }
 
     fn error(&mut self, code: &'static str, span: Span, message: impl Into<String>) -> &mut Diagnostic {
@@ -82,9 +97,23 @@ impl<'a> Reader<'a> {
         self.push(Diagnostic::warning(code, message).at(span))
     }
 
+    /// Keeps a diagnostic, unless there are enough of its severity.
     fn push(&mut self, diagnostic: Diagnostic) -> &mut Diagnostic {
+        let count = match diagnostic.severity {
+            Severity::Error => &mut self.errors,
+            Severity::Warning => &mut self.warnings,
+        };
+        *count += 1;
+        if *count > FOUND_MAX {
+            return self.spare.insert(diagnostic);
+        }
         self.found.push(diagnostic);
         self.found.last_mut().expect("one was pushed")
+    }
+
+    /// Whether enough has been said for today: looking for the nearest names costs time.
+    fn is_fed_up(&self) -> bool {
+        self.errors > FOUND_MAX
     }
 
     /// Refuses a construct that the language has and this version has not.
@@ -151,7 +180,7 @@ impl<'a> Reader<'a> {
             nodes,
             pins,
             start_key: head.cpd.start_key,
-            default_input: head.cpd.default_input.unwrap_or(Value::Null),
+            default_input: head.cpd.default_input.unwrap_or_else(Value::object),
         }
     }
 }

@@ -56,7 +56,7 @@ impl<'a> Reader<'a> {
 
     /// A property that does not exist.
     pub fn unknown_property(&mut self, member: &Member, what: &str, known: &[&str]) {
-        let suggestion = names::suggestion(&member.key, known.iter().copied());
+        let suggestion = if self.is_fed_up() { None } else { names::suggestion(&member.key, known.iter().copied()) };
         let message = format!("unknown property `{}` of {what}", member.key);
         self.error("unknown-property", member.key_span, message).label = suggestion;
     }
@@ -151,6 +151,7 @@ impl<'a> Reader<'a> {
         name: &str,
         known: impl IntoIterator<Item = &'n str>,
     ) {
-        self.error(code, span, message).label = names::suggestion(name, known);
+        let suggestion = if self.is_fed_up() { None } else { names::suggestion(name, known) };
+        self.error(code, span, message).label = suggestion;
     }
 }

@@ -274,8 +274,9 @@ impl<'a> Reader<'a> {
     }
 
     fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
+        let ids: BTreeMap<&str, NodeId> = list.iter().rev().map(|(m, id)| (&*m.key, *id)).collect();
         for jump in jumps {
-            let target = list.iter().find(|(m, _)| *m.key == *jump.target).map(|(_, id)| *id);
+            let target = ids.get(jump.target).copied();
             match (target, kind) {
                 (Some(_), ListKind::Branches) => {
                     let message = format!("`then` of a branch goes to the branch `{}`", jump.target);
@@ -325,7 +326,7 @@ impl<'a> Reader<'a> {
             let message = format!("task `{}` cannot be reached", member.key);
             self.warning("unreachable-task", member.key_span, message).label = Some("no task leads here".into());
         }
-        for index in flow.endless() {
+        if let Some(index) = flow.endless() {
             let member = list[index].0;
             let d = self.warning(
                 "endless-loop",

@@ -1,0 +1,11 @@
+//! Tests of the journal from outside, in one binary.
+
+mod conformance;
+mod crash;
+mod damage;
+mod format;
+mod index;
+mod kit;
+mod transfer;
+mod verify;
+mod writer;

@@ -1,0 +1,201 @@
+//! A journal that was cut or changed: never a panic, never silently wrong. A cut tail comes back with what is whole; a
+//! changed byte is either in what a crash may leave unfinished, or it is refused with segment and offset.
+
+use std::collections::BTreeMap;
+
+use super::{Out, Place, SUM, detached};
+
+struct Whole {
+    place: Place,
+    /// The only segment, and where its last frame ends.
+    bytes: Vec<u8>,
+    end: usize,
+    /// Where entries begin.
+    starts: Vec<usize>,
+    /// What `runs --json` says of each run, by id.
+    runs: BTreeMap<String, String>,
+}
+
+/// A journal of several runs, the last of which is open, and the process was not stopped cleanly.
+fn whole() -> Whole {
+    let place = Place::new();
+    place.write("add.yaml", SUM);
+    for n in 0..6 {
+        place.cpd(&["run", "add.yaml", &format!("a={n}"), "b=2", "-q"]).exits(0);
+    }
+    detached(&place, &["add.yaml", "a=7", "b=2"]);
+    let entries = place.cpd(&["journal", "inspect", "--json", "-n", "1000"]).exits(0).lines();
+    let number = |v: &serde_json::Value| usize::try_from(v.as_u64().expect("a number")).expect("small");
+    let starts: Vec<usize> = entries.iter().map(|e| number(&e["position"])).collect();
+    let last = entries.last().expect("an entry");
+    let end = number(&last["position"]) + number(&last["bytes"]);
+    let segments = place.segments();
+    assert_eq!(segments.len(), 1);
+    let bytes = std::fs::read(&segments[0]).expect("a segment");
+    let runs = runs(&place.cpd(&["runs", "--json"]).exits(0));
+    Whole { place, bytes, end, starts, runs }
+}
+
+fn runs(out: &Out) -> BTreeMap<String, String> {
+    out.lines().iter().map(|r| (r["runId"].as_str().expect("an id").to_owned(), r.to_string())).collect()
+}
+
+impl Whole {
+    /// Puts a changed journal in place, without the note of a clean end and without the index.
+    fn put(&self, bytes: &[u8]) {
+        drop(std::fs::remove_file(self.place.data().join("journal/clean")));
+        drop(std::fs::remove_dir_all(self.place.data().join("index")));
+        std::fs::write(&self.place.segments()[0], bytes).expect("a segment");
+    }
+
+    /// `damage` in a message: segment and offset.
+    fn names_the_place(&self, out: &Out) -> bool {
+        let text = format!("{}{}", out.stdout, out.stderr);
+        text.contains(".seg") && text.contains("offset")
+    }
+}
+
+#[test]
+fn a_journal_cut_anywhere_comes_back_with_what_is_whole() {
+    let whole = whole();
+    let step = (whole.end / 40).max(1);
+    let mut points: Vec<usize> = (0..whole.end).step_by(step).collect();
+    points.extend(whole.starts.iter().flat_map(|s| [s - 1, *s, s + 1]));
+    points.sort_unstable();
+    points.dedup();
+    let (mut recovered, mut refused) = (0, 0);
+    for at in points {
+        // As a crash leaves it: what was filled in ahead is zeros; and as a bad copy leaves it: shorter.
+        for shorter in [false, true] {
+            let mut bytes = whole.bytes.clone();
+            if shorter { bytes.truncate(at) } else { bytes[at..].fill(0) }
+            whole.put(&bytes);
+            let verified = whole.place.cpd(&["journal", "verify"]).calm();
+            assert!(matches!(verified.code, Some(0 | 1 | 5)), "cut at {at}: {verified:?}");
+            let listed = whole.place.cpd(&["runs", "--json"]).calm();
+            if listed.code == Some(0) {
+                for id in runs(&listed).keys() {
+                    assert!(whole.runs.contains_key(id), "cut at {at}: run {id} was never there");
+                }
+                // Runs whose entries are whole are there as they were.
+                let expected = whole.starts.iter().filter(|s| **s < at).count().saturating_sub(2);
+                assert!(runs(&listed).len() >= expected.min(whole.runs.len().saturating_sub(1)) || at < whole.end, "cut at {at}");
+            } else {
+                assert_eq!(listed.code, Some(1), "cut at {at}: {listed:?}");
+                assert!(listed.stderr.contains("error:"), "cut at {at}: {listed:?}");
+            }
+            let ran = whole.place.cpd(&["run", "add.yaml", "a=1", "b=2", "--json", "-q"]).calm();
+            match ran.code {
+                Some(0) => {
+                    recovered += 1;
+                    assert_eq!(ran.json()["output"]["sum"], 3, "cut at {at}");
+                    whole.place.cpd(&["journal", "verify"]).exits(0);
+                }
+                _ => {
+                    refused += 1;
+                    assert_eq!(ran.code, Some(1), "cut at {at}: {ran:?}");
+                    assert!(ran.stderr.contains(".seg"), "cut at {at}, shorter {shorter}: {ran:?}");
+                }
+            }
+        }
+    }
+    println!("{recovered} cuts recovered, {refused} refused");
+    assert!(recovered > refused, "a cut tail is what a crash leaves: it must come back");
+}
+
+#[test]
+fn a_flipped_bit_is_never_believed() {
+    let whole = whole();
+    let last = *whole.starts.last().expect("an entry");
+    let step = (whole.end / 60).max(1);
+    let (mut refused, mut cut) = (0, 0);
+    for at in (0..whole.end).step_by(step) {
+        let mut bytes = whole.bytes.clone();
+        bytes[at] ^= 1 << (at % 8);
+        whole.put(&bytes);
+        let verified = whole.place.cpd(&["journal", "verify"]).calm();
+        if at < last {
+            assert!(matches!(verified.code, Some(1 | 5)), "flip at {at} of {} goes unseen: {verified:?}", whole.end);
+            assert!(verified.code == Some(1) || whole.names_the_place(&verified), "flip at {at}: {verified:?}");
+        }
+        let listed = whole.place.cpd(&["runs", "--json"]).calm();
+        if listed.code == Some(0) {
+            for (id, row) in runs(&listed) {
+                assert_eq!(whole.runs.get(&id), Some(&row), "flip at {at}: a run is not what it was");
+            }
+        }
+        let before = std::fs::read(&whole.place.segments()[0]).expect("a segment");
+        let ran = whole.place.cpd(&["run", "add.yaml", "a=1", "b=2", "--json", "-q"]).calm();
+        if ran.code == Some(0) {
+            cut += 1;
+            assert!(at >= last, "flip at {at}, before the last entry at {last}: the journal was written to: {ran:?}");
+            whole.place.cpd(&["journal", "verify"]).exits(0);
+        } else {
+            refused += 1;
+            assert_eq!(ran.code, Some(1), "flip at {at}: {ran:?}");
+            assert!(ran.stderr.contains(".seg"), "flip at {at}: {ran:?}");
+            let after = std::fs::read(&whole.place.segments()[0]).expect("a segment");
+            assert_eq!(before, after, "flip at {at}: a refused journal is left as it is");
+        }
+    }
+    println!("{refused} flips refused, {cut} cut as an unfinished tail");
+    assert!(refused > 0);
+}
+
+#[test]
+fn audit_verify_names_segment_and_offset_of_a_flipped_byte() {
+    let whole = whole();
+    let frame = whole.starts[3];
+    let at = frame + 60;
+    let mut bytes = whole.bytes.clone();
+    bytes[at] ^= 0x40;
+    whole.put(&bytes);
+    let segment = whole.place.segments()[0].file_name().expect("a name").to_string_lossy().into_owned();
+    for args in [&["audit", "verify"][..], &["journal", "verify"]] {
+        whole.place.cpd(args).exits(5).prints(&[&format!("✗ {segment} at offset {frame}: ")]);
+    }
+    let report = whole.place.cpd(&["audit", "verify", "--json"]).exits(5).json();
+    assert_eq!(report["verdict"], "damaged");
+    assert_eq!((&report["findings"][0]["segment"], &report["findings"][0]["offset"]), (&segment.into(), &frame.into()));
+    whole.put(&whole.bytes);
+    whole.place.cpd(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn an_index_that_is_gone_or_rubbish_is_rebuilt() {
+    let whole = whole();
+    let index = whole.place.data().join("index");
+    std::fs::remove_dir_all(&index).expect("an index");
+    assert_eq!(runs(&whole.place.cpd(&["runs", "--json"]).exits(0)), whole.runs);
+    whole.place.cpd(&["resume", "last", "-q"]).exits(0);
+    for file in walk(&index) {
+        std::fs::write(&file, b"rubbish").expect("a file");
+    }
+    whole.place.cpd(&["run", "add-up", "a=1", "b=2", "-q", "--json"]).exits(0);
+    let after = runs(&whole.place.cpd(&["runs", "--json"]).exits(0));
+    assert_eq!(after.len(), whole.runs.len() + 1);
+}
+
+fn walk(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        if entry.path().is_dir() { files.extend(walk(&entry.path())) } else { files.push(entry.path()) }
+    }
+    files
+}
+
+#[test]
+fn a_journal_export_is_the_whole_journal() {
+    let whole = whole();
+    let report = whole.place.cpd(&["journal", "verify", "--json"]).exits(0).json();
+    assert_eq!(report["verdict"], "whole");
+    let lines = whole.place.cpd(&["journal", "export"]).exits(0).lines();
+    assert_eq!(lines.len() as u64, report["records"].as_u64().expect("a count"));
+    for (n, line) in lines.iter().enumerate() {
+        assert_eq!(line["lsn"], n + 1, "lsn is dense");
+    }
+    whole.place.cpd(&["journal", "inspect", "-n", "2"]).exits(0).prints(&["@", "Registered", "RunStarted TaskEntered"]);
+    let two = whole.place.cpd(&["journal", "inspect", "-n", "2", "--json"]).exits(0).lines();
+    assert_eq!(two.len(), 2);
+    whole.place.cpd(&["journal", "verify", "--data", "nowhere"]).exits(1).says(&["nowhere"]);
+}

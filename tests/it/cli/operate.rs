@@ -1,0 +1,109 @@
+//! `cpd cancel`, `pause`, `resume`, `resolve`.
+
+use serde_json::json;
+
+use super::server::Server;
+use super::{Place, SLEEPY, SUM, detached, eventually, workflow};
+
+#[test]
+fn a_paused_run_waits_and_a_resumed_one_goes_on() {
+    let place = Place::new();
+    place.write("add.yaml", workflow("two", "  - nap: { wait: { milliseconds: 1 } }\n  - done: { set: { ok: true } }\n"));
+    let id = detached(&place, &["add.yaml"]);
+    let paused = place.cpd(&["pause", &id, "--json", "--reason", "lunch"]).exits(0).json();
+    assert_eq!(paused, json!({ "runId": id, "status": "paused" }));
+    place.cpd(&["why", &id]).exits(0).prints(&["an operator to resume it: it is paused"]);
+    place.cpd(&["pause", &id]).exits(1).says(&["pause run", "paused already"]);
+    assert_eq!(place.cpd(&["resume", &id, "--detach", "--json"]).exits(0).json()["status"], "running");
+    assert_eq!(place.cpd(&["resume", &id, "--json"]).exits(0).json()["output"], json!({ "ok": true }));
+    let log = place.cpd(&["log", &id, "--json"]).exits(0).lines();
+    let paused = log.iter().find(|l| l["kind"] == "RunPaused").expect("the pause");
+    assert_eq!(paused["data"], json!({ "actor": "cli:tester", "reason": "lunch" }));
+    place.cpd(&["replay", &id, "-q"]).exits(0);
+}
+
+#[test]
+fn a_cancelled_run_stays_cancelled() {
+    let place = Place::new();
+    place.write("sleepy.yaml", SLEEPY);
+    let id = detached(&place, &["sleepy.yaml"]);
+    place.cpd(&["cancel", &id, "--reason", "enough"]).exits(0).says(&[&format!("Run {id} was cancelled")]);
+    let out = place.cpd(&["resume", &id, "--json"]).exits(4);
+    assert_eq!(out.json()["status"], "cancelled");
+    assert_eq!(out.json()["error"]["detail"], "enough");
+    for command in ["cancel", "pause"] {
+        place.cpd(&[command, &id]).exits(1).says(&[&format!("{command} run {id}"), "cancelled already"]);
+    }
+    place.cpd(&["resolve", &id, "--retry"]).exits(1).says(&[&id]);
+    place.cpd(&["why", &id]).exits(0).prints(&["it was cancelled: enough"]);
+    place.cpd(&["replay", &id, "-q"]).exits(0);
+}
+
+#[test]
+fn a_completed_run_takes_no_orders() {
+    let place = Place::new();
+    place.write("add.yaml", SUM);
+    place.cpd(&["run", "add.yaml", "a=1", "b=2"]).exits(0);
+    let before = place.cpd(&["journal", "verify", "--json"]).exits(0).json();
+    for args in [&["cancel", "last"][..], &["pause", "last"], &["resolve", "last", "--failed"]] {
+        place.cpd(args).exits(1).says(&["error: "]);
+    }
+    assert_eq!(place.cpd(&["journal", "verify", "--json"]).exits(0).json()["records"], before["records"]);
+}
+
+/// A run whose `POST` was in flight when the process was killed: nobody knows what became of it.
+fn in_doubt(place: &Place, server: &Server) -> String {
+    let url = server.url("/gate");
+    let tasks = format!("  - pay:\n      call: http\n      with: {{ method: post, endpoint: '{url}', body: {{ amount: 3 }} }}\n");
+    place.write("pay.yaml", workflow("pay", &tasks));
+    let run = place.start(&["run", "pay.yaml", "-q"]);
+    eventually("the call", || (!server.effects().is_empty()).then_some(()));
+    run.kill();
+    let out = place.cpd(&["resume", "last", "--json"]).exits(6);
+    assert_eq!(out.json()["status"], "running");
+    let id = out.json()["runId"].as_str().expect("an id").to_owned();
+    place.cpd(&["why", &id]).exits(0).prints(&["an operator to say what became of /do/0/pay", "cpd resolve"]);
+    assert_eq!(server.calls().len(), 1, "what may have happened is not tried again by itself");
+    id
+}
+
+#[test]
+fn an_effect_in_doubt_is_resolved_as_succeeded() {
+    let (place, server) = (Place::new(), Server::start());
+    let id = in_doubt(&place, &server);
+    place.cpd(&["resolve", &id]).exits(2);
+    place.cpd(&["resolve", &id, "--retry", "--failed"]).exits(2);
+    place.cpd(&["resolve", &id, "/do/9/other", "--retry"]).exits(1).says(&["/do/9/other"]);
+    place.cpd(&["resolve", &id, "--succeeded", "{bad"]).exits(1).says(&["as JSON"]);
+    place.cpd(&["resolve", &id, "pay", "--succeeded", r#"{"paid": 3}"#]).exits(0).says(&["was resolved"]);
+    let out = place.cpd(&["resume", &id, "--json"]).exits(0);
+    assert_eq!(out.json()["output"], json!({ "paid": 3 }));
+    assert_eq!(server.calls().len(), 1);
+    place.cpd(&["replay", &id, "-q"]).exits(0);
+}
+
+#[test]
+fn an_effect_in_doubt_is_tried_again_with_the_same_key_or_given_up() {
+    let (place, server) = (Place::new(), Server::start());
+    let id = in_doubt(&place, &server);
+    place.cpd(&["resolve", &id, "/do/0/pay", "--retry"]).exits(0);
+    server.open_gate();
+    assert_eq!(place.cpd(&["resume", &id, "--json"]).exits(0).json()["output"], json!({ "passed": true }));
+    let effects = server.effects();
+    assert_eq!(effects.len(), 1, "{effects:?}");
+    assert_eq!(effects.values().next().expect("an effect").calls, 2);
+
+    let (place, server) = (Place::new(), Server::start());
+    let id = in_doubt(&place, &server);
+    place.cpd(&["resolve", &id, "--failed", "--reason", "the bank says no"]).exits(0);
+    let out = place.cpd(&["resume", &id, "--json"]).exits(3);
+    assert_eq!(out.json()["error"]["detail"], "the bank says no");
+    assert_eq!(out.json()["error"]["instance"], "/do/0/pay");
+}
+
+#[test]
+fn a_run_that_waits_for_an_operator_ends_the_command_with_6() {
+    let (place, server) = (Place::new(), Server::start());
+    let id = in_doubt(&place, &server);
+    place.cpd(&["resume", &id]).exits(6).says(&["is still waiting", &format!("`cpd why {id}`")]);
+}
