@@ -22,7 +22,7 @@ use super::meter::burn;
 use super::ops::{self, Op};
 use super::print::write_text;
 use super::{Scope, natives, order};
-use crate::value::{Map, Value};
+use crate::value::{Map, Num, Value};
 
 /// Where a variable's value is found.
 #[derive(Clone, Copy, Debug)]

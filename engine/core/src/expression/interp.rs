@@ -22,7 +22,7 @@ use jaq_core::{Error, ValR, ValT, ValX};
 use super::meter::{Blown, MAX_DATA_DEPTH, MAX_DEPTH, blow, burn, burn_bytes};
 use super::ops::{self, Op, Raised, fault, unfit};
 use super::{order, print};
-use crate::value::{Map, Num, Value};
+use crate::value::{Map, Value};
 
 /// A value inside the interpreter.
 #[derive(Clone, Debug)]
