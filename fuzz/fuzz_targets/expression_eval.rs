@@ -32,7 +32,9 @@ fuzz_target!(|data: &[u8]| -> Corpus {
         (Ok(a), Ok(b)) => {
             let written = a.to_json();
             assert_eq!(written, b.to_json(), "two evaluations differ");
-            Value::from_json(written.as_bytes()).expect("a result is written as JSON that can be read");
+            let read = Value::from_json(written.as_bytes()).expect("a result is written as JSON that can be read");
+            // The journal has the JSON: a run that is replayed must go on with what the live one had.
+            assert_eq!(*a, read, "a result is not what its JSON says");
         }
         (Err(a), Err(b)) => assert_eq!(a.to_string(), b.to_string(), "two evaluations differ"),
         _ => panic!("two evaluations differ: {first:?}, {second:?}"),

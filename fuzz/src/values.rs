@@ -17,7 +17,8 @@ pub fn value(u: &mut Unstructured<'_>, depth: u32) -> Result<Value> {
         1 => Value::from(u.arbitrary::<bool>()?),
         2 => Value::from(u.arbitrary::<i64>()?),
         3 => Value::from(i64::from(u.arbitrary::<i8>()?)),
-        4 => Value::from(u.arbitrary::<f64>()?),
+        // What comes from outside came as JSON: it is a number.
+        4 => Value::from(Some(u.arbitrary::<f64>()?).filter(|f| f.is_finite()).unwrap_or_default()),
         5 => Value::from(f64::from(u.arbitrary::<u8>()?) / 256.0),
         6 => Value::from(*u.choose(NAMES)?),
         7 => {

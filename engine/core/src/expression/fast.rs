@@ -73,7 +73,7 @@ impl Node {
             Term::Id => Node::Input,
             Term::Num(n) => {
                 // As the interpreter reads literals.
-                let num = n.parse().map(|i: isize| Num::Int(i as i64)).or_else(|_| n.parse().map(Num::Float));
+                let num = ops::literal(n);
                 Node::Const(Value::Num(num.ok()?))
             }
             Term::Str(None, parts) => match &parts[..] {

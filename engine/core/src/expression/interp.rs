@@ -22,7 +22,7 @@ use jaq_core::{Error, ValR, ValT, ValX};
 use super::meter::{Blown, MAX_DATA_DEPTH, MAX_DEPTH, blow, burn, burn_bytes};
 use super::ops::{self, Op, Raised, fault, unfit};
 use super::{order, print};
-use crate::value::{Map, Num, Value};
+use crate::value::{Map, Value};
 
 /// A value inside the interpreter.
 #[derive(Clone, Debug)]
@@ -207,7 +207,7 @@ fn nest(depth: &mut u32, inner: V) -> Value {
 
 impl ValT for V {
     fn from_num(n: &str) -> ValR<Self> {
-        let num = n.parse().map(Num::Int).or_else(|_| n.parse().map(Num::Float));
+        let num = super::ops::literal(n);
         num.map(|n| V::at_most(Value::Num(n), 0))
             .map_err(|_| Raised(Value::from(format!("{n} is not a number"))).into())
     }

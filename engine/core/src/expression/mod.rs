@@ -59,6 +59,7 @@ use self::ops::Raised;
 use self::resolve::Resolver;
 use crate::Value;
 use crate::time::Timestamp;
+use crate::value::{Map, Num};
 
 /// A variable that the language defines; which are set depends on the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -269,7 +270,7 @@ impl Program {
     /// # Errors
     /// If the program raises an error or exceeds a limit.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
-        self.run(scope).map(Option::unwrap_or_default)
+        self.run(scope, leaving).map(Option::unwrap_or_default)
     }
 
     /// Whether the first output is neither null nor false; false if there is none.
@@ -282,10 +283,11 @@ impl Program {
             let result = node.eval(scope, scope.input).map(|v| v.truthy());
             return self.finish(result, scope.limits, *only_looks);
         }
-        self.run(scope).map(|v| v.is_some_and(|v| v.truthy()))
+        self.run(scope, measured).map(|v| v.is_some_and(|v| v.truthy()))
     }
 
-    fn run(&self, scope: &Scope<'_>) -> Result<Option<Value>, EvalError> {
+    /// The first output, as `leave` lets it go.
+    fn run(&self, scope: &Scope<'_>, leave: fn(Value) -> Value) -> Result<Option<Value>, EvalError> {
         match &self.0.run {
             Run::Fast { node, only_looks: true } => {
                 let result = node.eval(scope, scope.input).map(|v| Some(v.into_owned()));
@@ -293,10 +295,7 @@ impl Program {
             }
             Run::Fast { node, .. } => {
                 let _meter = Meter::start(scope.limits);
-                let result = node.eval(scope, scope.input).map(|v| {
-                    measure(&v);
-                    Some(v.into_owned())
-                });
+                let result = node.eval(scope, scope.input).map(|v| Some(leave(v.into_owned())));
                 self.finish(result, scope.limits, false)
             }
             Run::Jaq(filter, sources) => {
@@ -307,11 +306,7 @@ impl Program {
                 let first = filter.id.run((ctx, V::data(scope.input.clone()))).next();
                 let result = match first {
                     None => Ok(None),
-                    Some(Ok(v)) => {
-                        let v = v.into_value();
-                        measure(&v);
-                        Ok(Some(v))
-                    }
+                    Some(Ok(v)) => Ok(Some(leave(v.into_value()))),
                     // A halt comes from the meter alone, which is asked below.
                     Some(Err(e)) => Err(e.get_err().map_or(Raised(Value::Null), |e| Raised(e.into_val().into_value()))),
                 };
@@ -324,7 +319,7 @@ impl Program {
         if let Some(why) = meter::blown().filter(|_| !unmetered) {
             return Err(EvalError::blown(self.0.source.clone(), why, limits));
         }
-        result.map_err(|Raised(value)| EvalError::Raised { source_text: self.0.source.clone(), value })
+        result.map_err(|Raised(value)| EvalError::Raised { source_text: self.0.source.clone(), value: as_json(&value) })
     }
 
     /// The value, if the expression has the same one always.
@@ -349,9 +344,32 @@ impl PartialEq for Program {
     }
 }
 
-/// Blows the meter if a result is too large to leave.
-fn measure(v: &Value) {
-    fn walk(v: &Value, depth: u32, nodes: &mut u64, bytes: &mut u64) {
+/// A result on its way out: measured, and what its JSON says. NaN and infinities only live inside expressions: the journal has the
+/// JSON, and a run that is replayed must go on with what the live one had.
+fn leaving(v: Value) -> Value {
+    if measure(&v) { v } else { as_json(&v) }
+}
+
+/// A result that is only looked at.
+fn measured(v: Value) -> Value {
+    measure(&v);
+    v
+}
+
+/// `v` with its numbers as JSON writes them.
+fn as_json(v: &Value) -> Value {
+    match v {
+        Value::Num(Num::Float(f)) if f.is_nan() => Value::Null,
+        Value::Num(Num::Float(f)) if f.is_infinite() => Value::from(f64::MAX.copysign(*f)),
+        Value::Arr(a) => Value::from(a.iter().map(as_json).collect::<Vec<_>>()),
+        Value::Obj(m) => Value::from(m.iter().map(|(k, v)| (k.clone(), as_json(v))).collect::<Map>()),
+        _ => v.clone(),
+    }
+}
+
+/// Blows the meter if a result is too large to leave. Returns whether all its numbers are numbers.
+fn measure(v: &Value) -> bool {
+    fn walk(v: &Value, depth: u32, nodes: &mut u64, bytes: &mut u64, finite: &mut bool) {
         let Some(rest) = nodes.checked_sub(1) else { return meter::blow(Blown::Nodes) };
         *nodes = rest;
         let mut text = |s: &str| match bytes.checked_sub(s.len() as u64) {
@@ -366,7 +384,7 @@ fn measure(v: &Value) {
                     if meter::blown().is_some() {
                         return;
                     }
-                    walk(v, depth + 1, nodes, bytes);
+                    walk(v, depth + 1, nodes, bytes, finite);
                 }
             }
             Value::Obj(m) => {
@@ -378,11 +396,15 @@ fn measure(v: &Value) {
                         Some(rest) => *bytes = rest,
                         None => return meter::blow(Blown::Bytes),
                     }
-                    walk(v, depth + 1, nodes, bytes);
+                    walk(v, depth + 1, nodes, bytes, finite);
                 }
             }
+            Value::Num(Num::Float(f)) => *finite &= f.is_finite(),
             _ => {}
         }
     }
-    walk(v, 0, &mut meter::max_nodes(), &mut meter::max_bytes());
+    let mut finite = true;
+    walk(v, 0, &mut meter::max_nodes(), &mut meter::max_bytes(), &mut finite);
+    // A result that is too large goes no further; it is not worth a copy.
+    finite || meter::blown().is_some()
 }

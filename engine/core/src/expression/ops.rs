@@ -39,6 +39,14 @@ pub(super) fn spent<T>() -> Op<T> {
     fault("limit of the evaluation reached")
 }
 
+/// The number that a literal stands for. One that is too large for a double is the largest double, as in jq 1.8.
+pub(super) fn literal(n: &str) -> Result<Num, std::num::ParseFloatError> {
+    match n.parse() {
+        Ok(int) => Ok(Num::Int(int)),
+        Err(_) => n.parse::<f64>().map(|f| Num::Float(f.clamp(f64::MIN, f64::MAX))),
+    }
+}
+
 /// A string, if it is not too long.
 pub(super) fn text(s: impl Into<Arc<str>>) -> Op {
     let s = s.into();

@@ -1,6 +1,7 @@
 //! Where implementations differ: what jq 1.8 does, checked one by one.
 
 use super::{check, check_error, run};
+use crate::expression::{EvalError, Limits, Program, Scope};
 use crate::{Value, json};
 
 #[test]
@@ -256,4 +257,32 @@ fn the_right_operand_is_the_outer_loop_and_fails_first() {
     check("(1, 2) + (10, 20)", "null", &["11", "12", "21", "22"]);
     check("[.[] < .[]], [.[] * 2 - .[]]", "[1,2]", &["[false,false,true,false]", "[1,3,0,2]"]);
     check("((1, 2) + (10, 20)) * (1, 100)", "null", &["11", "12", "21", "22", "1100", "1200", "2100", "2200"]);
+}
+
+#[test]
+fn what_leaves_an_expression_is_what_its_json_says() {
+    // The fuzz target machine_events found it: a run that had set NaN was replayed with null, and differed.
+    let max = Value::from(f64::MAX);
+    for (source, expected) in [
+        ("nan", Value::Null),
+        ("infinite", max.clone()),
+        ("{a: [-infinite, (nan | not), 1]}", json!({"a": [-f64::MAX, false, 1]})),
+        ("1e1000", max.clone()),
+        ("[1e1000, -1e1000]", json!([f64::MAX, -f64::MAX])),
+        ("1e308 * 10", max.clone()),
+        ("[nan] | sort | .[0]", Value::Null),
+        ("try error(nan) catch .", Value::Null),
+        (". as [$x] | {x: $x, y: ($x * 1e308 * 1e308)}", json!({"x": 2, "y": f64::MAX})),
+    ] {
+        let program = Program::compile(source, &[]).unwrap();
+        let (input, limits) = (json!([2]), Limits::default());
+        let found = program.eval(&Scope::new(&input, &limits)).unwrap();
+        assert_eq!(found, expected, "{source}");
+        assert_eq!(found, Value::from_json(found.to_json().as_bytes()).unwrap(), "{source}");
+    }
+    let raised = Program::compile("error({a: nan})", &[]).unwrap();
+    match raised.eval(&Scope::new(&Value::Null, &Limits::default())) {
+        Err(EvalError::Raised { value, .. }) => assert_eq!(value, json!({"a": null})),
+        other => panic!("{other:?}"),
+    }
 }
