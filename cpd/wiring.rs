@@ -79,7 +79,9 @@ impl Connector for Unconfigured {
 /// If a connector cannot be made or the directory cannot be opened.
 pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Builder) -> anyhow::Result<Engine> {
     let agents = RegisteredAgents::default();
-    let builder = Engine::builder(data).connectors(connectors(config, agents.clone())?);
+    let builder = Engine::builder(data)
+        .connectors(connectors(config, agents.clone())?)
+        .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
     *agents.0.write() = Some(engine.clone());
     Ok(engine)

@@ -185,9 +185,24 @@ pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error
-        .chain()
-        .any(|e| e.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe))
+    let closed = |e: &std::io::Error| e.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|e| {
+        let shared = e.downcast_ref::<std::sync::Arc<std::io::Error>>();
+        e.downcast_ref::<std::io::Error>().is_some_and(closed) || shared.is_some_and(|e| closed(e))
+    })
+}
+
+/// Says on stderr what became of the journal's disk.
+pub(crate) fn journal_status(status: cpd_journal::Status) {
+    use cpd_journal::Status;
+    match status {
+        Status::Ok => style::say("There is room on the disk again; the journal goes on."),
+        Status::Full => style::say(
+            "The disk of the journal is full. Nothing is lost: work waits, and goes on by itself when there is room.",
+        ),
+        Status::Poisoned(cause) => style::say(&format!("The journal failed and takes nothing more: {cause}")),
+        Status::Closed => {}
+    }
 }
 
 /// Prints an error for people on stderr: what, why, and what to do; definitions with a picture of the line.

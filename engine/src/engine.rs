@@ -14,7 +14,7 @@ use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Opened, Range, open_or_rebuild};
-use cpd_journal::{DirLock, Log, Lsn, Reader, Status, Writer};
+use cpd_journal::{DirLock, Hook, Log, Lsn, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
@@ -109,6 +109,7 @@ pub struct Builder {
     limits: Limits,
     log: cpd_journal::Options,
     driver: Driver,
+    on_status: Option<Hook<Status>>,
 }
 
 impl Builder {
@@ -169,6 +170,13 @@ impl Builder {
         self
     }
 
+    /// Told of each change of the journal's status, such as a full disk; called on the writer's thread.
+    #[must_use]
+    pub fn on_journal_status(mut self, told: impl Fn(Status) + Send + Sync + 'static) -> Self {
+        self.on_status = Some(Arc::new(told));
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -204,7 +212,7 @@ impl Builder {
         let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
         let registry = Registry::load(&reader, recovery.registry, operations)?;
-        let writer = Writer::spawn(log)?;
+        let writer = Writer::spawn_with(log, WriterOptions { on_status: self.on_status, ..WriterOptions::default() })?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
         let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
@@ -287,6 +295,7 @@ impl Engine {
             dispatching: true,
             limits: Limits::default(),
             log: cpd_journal::Options::default(),
+            on_status: None,
             driver: if cfg!(feature = "index-fjall") {
                 Driver::Fjall
             } else if cfg!(feature = "index-sled") {

@@ -80,7 +80,6 @@ pub fn decisions(history: &History, until: Option<u64>, mut step: impl FnMut(&St
         }
         let mut recorded = entry.events(history.run)?;
         let cut = until.map_or(recorded.len(), |until| usize::try_from(until - entry.seq + 1).unwrap_or(usize::MAX));
-        let whole = cut >= recorded.len();
         recorded.truncate(cut);
         let env = Env { at: entry.at, limits: &limits, runtime: &runtime, stopwatch };
         let mut commands = Vec::new();
@@ -93,7 +92,7 @@ pub fn decisions(history: &History, until: Option<u64>, mut step: impl FnMut(&St
             }
         };
         run.departed.clear();
-        match run.verify_part(&recorded[skip..], skip > 0, whole, &env, &mut commands) {
+        match run.verify_part(&recorded[skip..], skip > 0, &env, &mut commands) {
             Ok(()) => {}
             Err(found) => {
                 let seq = entry.seq + (skip + found.index) as u64;

@@ -201,7 +201,8 @@ impl Shard {
         }
         let at = self.shared.clock.now();
         let key = start.key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
-        let (run, turn) = machine::turn::start(id, plan, start, &self.shared.env(at));
+        let begin = if self.shared.dispatching { machine::turn::start } else { machine::turn::start_only };
+        let (run, turn) = begin(id, plan, start, &self.shared.env(at));
         let slot = Slot {
             run,
             chain: Chain::start(StreamId(id.0)),
@@ -242,7 +243,9 @@ impl Shard {
         let at = self.shared.clock.now();
         let shared = self.shared.clone();
         let slot = self.slots.get_mut(&id).expect("it was woken above");
-        match slot.run.turn(input, &shared.env(at)) {
+        let env = shared.env(at);
+        let turn = if shared.dispatching { slot.run.turn(input, &env) } else { slot.run.take(input, &env) };
+        match turn {
             Ok(turn) if turn.events.is_empty() => {
                 if let Some(reply) = reply {
                     drop(reply.send(Ok(())));
@@ -337,7 +340,8 @@ impl Shard {
         for (id, receipt) in runs.into_iter().zip(receipts) {
             let slot = self.slots.get_mut(&id).expect("a run with an entry under way is there");
             let before = slot.durable_seq;
-            let Unsynced { at, end, commands, events, reply, key } = slot.unsynced.take().expect("an entry was under way");
+            let Unsynced { at, end, commands, events, reply, key } =
+                slot.unsynced.take().expect("an entry was under way");
             slot.durable_seq = end;
             next = Some(Lsn(receipt.lsn.0 + (end - before)));
             rows.push((id, RunRow::of(&slot.run, at, receipt.position)));
@@ -421,7 +425,7 @@ impl Shard {
         let slot = self.slots.get_mut(&id).expect("it was there a line above");
         if let Some((input, reply)) = slot.mailbox.pop_front() {
             self.input(id, input, reply);
-        } else if slot.run.has_more() {
+        } else if slot.run.has_more() && self.shared.dispatching {
             self.input(id, Input::Continue, None);
         } else {
             self.rest(id);

@@ -309,7 +309,10 @@ fn form(schema: &Value) -> String {
             format!("an object with {}", required.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "))
         }
         (Some(t), _) => type_names(t),
-        (None, _) => "another form".to_owned(),
+        (None, _) => match schema.get("enum").and_then(Value::as_array) {
+            Some(any) => format!("one of {}", any.iter().map(Value::to_json).collect::<Vec<_>>().join(", ")),
+            None => "another form".to_owned(),
+        },
     }
 }
 

@@ -106,13 +106,17 @@ fn a_journal_cut_anywhere_comes_back_with_what_is_whole() {
                 _ => {
                     refused += 1;
                     assert_eq!(ran.code, Some(1), "cut at {at}: {ran:?}");
-                    assert!(ran.stderr.contains(".seg"), "cut at {at}, shorter {shorter}: {ran:?}");
+                    assert!(
+                        ran.stderr.contains(".seg") && ran.stderr.contains("byte"),
+                        "cut at {at}, shorter {shorter}: {ran:?}"
+                    );
                 }
             }
         }
     }
+    // This journal was closed in order, and says where it ended: whatever is missing was acknowledged.
     println!("{recovered} cuts recovered, {refused} refused");
-    assert!(recovered > refused, "a cut tail is what a crash leaves: it must come back");
+    assert!(refused > recovered, "what was acknowledged must not be cut without a word");
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn audit_verify_names_segment_and_offset_of_a_flipped_byte() {
     whole.put(&bytes);
     let segment = whole.place.segments()[0].file_name().expect("a name").to_string_lossy().into_owned();
     for args in [&["audit", "verify"][..], &["journal", "verify"]] {
-        whole.place.cpd(args).exits(5).prints(&[&format!("✗ {segment} at offset {frame}: ")]);
+        whole.place.cpd(args).exits(5).prints(&[&format!("✗ {segment} is damaged at byte {frame}: ")]);
     }
     let report = whole.place.cpd(&["audit", "verify", "--json"]).exits(5).json();
     assert_eq!(report["verdict"], "damaged");
@@ -202,10 +206,8 @@ fn a_journal_export_is_the_whole_journal() {
     let report = whole.place.cpd(&["journal", "verify", "--json"]).exits(0).json();
     assert_eq!(report["verdict"], "whole");
     let lines = whole.place.cpd(&["journal", "export"]).exits(0).lines();
-    assert_eq!(lines.len() as u64, report["records"].as_u64().expect("a count"));
-    for (n, line) in lines.iter().enumerate() {
-        assert_eq!(line["lsn"], n + 1, "lsn is dense");
-    }
+    // A line says what it is, then one an entry, then one that says that it is all.
+    assert_eq!(lines.len() as u64, report["entries"].as_u64().expect("a count") + 2);
     whole.place.cpd(&["journal", "inspect", "-n", "2"]).exits(0).prints(&["@", "Registered", "RunStarted TaskEntered"]);
     let two = whole.place.cpd(&["journal", "inspect", "-n", "2", "--json"]).exits(0).lines();
     assert_eq!(two.len(), 2);

@@ -27,14 +27,16 @@ threshold:
 fn what_ships_is_valid() {
     let place = Place::new();
     let dir = definitions_dir();
-    let out = place.cpd(&["validate", dir.to_str().expect("UTF-8")]).exits(0).prints(&[
+    let parts = ["policies", "agents", "workflows"].map(|p| dir.join(p).to_str().expect("UTF-8").to_owned());
+    let [policies, agents, workflows] = &parts;
+    let out = place.cpd(&["validate", policies, agents, workflows]).exits(0).prints(&[
         "valid workflow fraud/fraud-drift-management 1.0.0",
         "valid policy fraud_max_drift 1.0.0",
         "valid agent intelligence-summariser 1.0.0",
     ]);
     assert!(!out.stderr.contains("error"), "{out:?}");
     assert!(!place.data().exists(), "validating makes nothing");
-    let lines = place.cpd(&["validate", dir.to_str().expect("UTF-8"), "--json"]).exits(0).lines();
+    let lines = place.cpd(&["validate", policies, agents, workflows, "--json"]).exits(0).lines();
     assert!(lines.len() >= 5 && lines.iter().all(|l| l["ok"] == true && l["digest"].is_string()), "{lines:?}");
 }
 

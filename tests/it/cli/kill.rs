@@ -28,10 +28,7 @@ impl Random {
 }
 
 fn seed() -> u64 {
-    std::env::var("CPD_TEST_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| std::process::id().into())
+    std::env::var("CPD_TEST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or_else(|| std::process::id().into())
 }
 
 #[test]

@@ -191,7 +191,22 @@ pub struct Start {
 
 /// Starts a run and takes it as far as it goes without the outside.
 pub fn start(id: RunId, plan: Arc<Plan>, start: Start, env: &Env<'_>) -> (Run, Turn) {
-    let event = Event::RunStarted {
+    let event = started(&plan, start);
+    let mut run = Run::begin(id, plan, &event, env.at).expect("RunStarted begins a run");
+    let mut turn = Turn { events: vec![event], commands: Vec::new() };
+    run.go_on(env, &mut turn);
+    (run, turn)
+}
+
+/// Starts a run and takes it no step further: what follows is left to whoever can perform it.
+pub fn start_only(id: RunId, plan: Arc<Plan>, start: Start, env: &Env<'_>) -> (Run, Turn) {
+    let event = started(&plan, start);
+    let run = Run::begin(id, plan, &event, env.at).expect("RunStarted begins a run");
+    (run, Turn { events: vec![event], commands: Vec::new() })
+}
+
+fn started(plan: &Plan, start: Start) -> Event {
+    Event::RunStarted {
         plan: plan.digest,
         workflow: plan.qualified_name(),
         version: plan.version.clone(),
@@ -199,11 +214,7 @@ pub fn start(id: RunId, plan: Arc<Plan>, start: Start, env: &Env<'_>) -> (Run, T
         key: start.key,
         actor: start.actor,
         behaviour: BEHAVIOUR,
-    };
-    let mut run = Run::begin(id, plan, &event, env.at).expect("RunStarted begins a run");
-    let mut turn = Turn { events: vec![event], commands: Vec::new() };
-    run.go_on(env, &mut turn);
-    (run, turn)
+    }
 }
 
 /// The key that makes starting idempotent, where the definition computes one from the (transformed) input.
@@ -227,6 +238,21 @@ impl Run {
             turn.events.push(event);
         }
         self.go_on(env, &mut turn);
+        Ok(turn)
+    }
+
+    /// Takes an input and goes no step further. For processes that call nobody: an intent must not be journaled by one that
+    /// will not act on it, or the next one would take it for a call that may have happened.
+    ///
+    /// # Errors
+    /// If the run cannot take the input; nothing has changed.
+    pub fn take(&mut self, input: Input, env: &Env<'_>) -> Result<Turn, Rejected> {
+        let mut turn = Turn::default();
+        self.departed.clear();
+        if let Some(event) = admit(self, input, env.at)? {
+            self.apply(&event, env.at, &mut turn.commands).expect("an admitted event fits the state");
+            turn.events.push(event);
+        }
         Ok(turn)
     }
 

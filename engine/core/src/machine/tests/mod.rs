@@ -367,7 +367,7 @@ fn verified(of: &Run, entries: &[(Timestamp, Vec<Event>)]) -> (Run, Vec<Command>
     let mut run = Run::begin(of.id, of.plan.clone(), &first[0], *at).expect("RunStarted begins a run");
     for (index, (at, events)) in entries.iter().enumerate() {
         let skip = usize::from(index == 0);
-        run.verify_part(&events[skip..], skip > 0, true, &Sim::env(&limits, *at), &mut commands)
+        run.verify_part(&events[skip..], skip > 0, &Sim::env(&limits, *at), &mut commands)
             .unwrap_or_else(|d| panic!("entry {index} diverges: {d}"));
     }
     (run, commands)
