@@ -43,7 +43,8 @@ async fn a_panic_of_an_at_most_once_operation_waits_for_an_operator_with_the_pan
 async fn an_operation_that_never_returns_is_ended_by_the_timeout_of_its_task() {
     let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
     let engine = open(dir.path(), &world).await;
-    register(&engine, "w", "do:\n  - a: { call: test.never, with: {}, timeout: { after: { milliseconds: 20 } } }").await;
+    register(&engine, "w", "do:\n  - a: { call: test.never, with: {}, timeout: { after: { milliseconds: 20 } } }")
+        .await;
     let run = engine.start("w").go().await.unwrap();
     let end = tokio::time::timeout(crate::support::LONG, run.result()).await.unwrap().unwrap();
     let RunEnd::Faulted { problem } = end else { panic!("{end:?}") };

@@ -139,7 +139,12 @@ async fn a_version_keeps_its_content_and_a_run_its_plan() {
 async fn a_thousand_runs_at_once_all_end_with_their_own_output() {
     let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
     let engine = open(dir.path(), &world).await;
-    register(&engine, "w", "do:\n  - a: { call: test.put, with: { n: '${ .n }' } }\n  - b: { set: { got: '${ .input.n }' } }").await;
+    register(
+        &engine,
+        "w",
+        "do:\n  - a: { call: test.put, with: { n: '${ .n }' } }\n  - b: { set: { got: '${ .input.n }' } }",
+    )
+    .await;
     let runs: Vec<_> = (0..1_000u32)
         .map(|n| {
             let engine = engine.clone();

@@ -70,7 +70,9 @@ impl World {
             if self.keys_of(operation).len() >= times {
                 return;
             }
-            tokio::time::timeout(LONG, next).await.unwrap_or_else(|_| panic!("{operation} is not called {times} times"));
+            tokio::time::timeout(LONG, next)
+                .await
+                .unwrap_or_else(|_| panic!("{operation} is not called {times} times"));
         }
     }
 }
