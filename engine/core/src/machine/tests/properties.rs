@@ -108,7 +108,7 @@ fn play(sim: &mut Sim, what: u8, n: usize) {
     let input = match what % 16 {
         0..=6 => match act {
             Some(Asked { act, attempt, reconcile: true, .. }) => {
-                Input::Reconciled { act, attempt, outcome: (n % 3 > 0).then_some(outcome) }
+                Input::Reconciled { act, attempt, outcome: (!n.is_multiple_of(3)).then_some(outcome) }
             }
             Some(Asked { act, attempt, .. }) => Input::Outcome { act, attempt, outcome },
             None => Input::Continue,
@@ -132,7 +132,7 @@ fn play(sim: &mut Sim, what: u8, n: usize) {
         },
         // Anything at all, sensible or not.
         14 => Input::Outcome { act: ActId(n as u32 % 32), attempt: n as u32 % 4, outcome },
-        _ if n % 40 == 0 => Input::Cancel { actor: "p".into(), reason: "p".into() },
+        _ if n.is_multiple_of(40) => Input::Cancel { actor: "p".into(), reason: "p".into() },
         _ => Input::Reconciled { act: ActId(n as u32 % 32), attempt: n as u32 % 4, outcome: None },
     };
     if sim.input(input.clone()).is_ok()
