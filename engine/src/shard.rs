@@ -221,7 +221,9 @@ impl Shard {
     }
 
     fn input(&mut self, id: RunId, input: Input, reply: Option<Reply>) {
-        if let Some(error) = self.refusal() {
+        // What comes back from the world is taken to the last: an outcome that is known must not become unknown.
+        let refused = if reply.is_some() { self.refusal() } else { self.failed.clone() };
+        if let Some(error) = refused {
             if let Some(reply) = reply {
                 drop(reply.send(Err(error)));
             }
