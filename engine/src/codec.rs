@@ -578,7 +578,6 @@ mod tests {
                     until
                 }),
             ];
-<<<<<<< HEAD
         let call = prop_oneof![
             (act(), any::<u32>(), value(), input()).prop_map(|(act, attempt, output, evidence)| {
                 Event::TaskSucceeded { act, attempt, output, evidence }
@@ -607,37 +606,6 @@ mod tests {
                 Event::LateOutcome { act, attempt, outcome: outcome.into(), detail }
             }),
         ];
-=======
-        let call =
-            prop_oneof![
-                (act(), any::<u32>(), value(), input()).prop_map(|(act, attempt, output, evidence)| {
-                    Event::TaskSucceeded { act, attempt, output, evidence }
-                }),
-                (act(), any::<u32>(), problem()).prop_map(|(act, attempt, problem)| Event::TaskRefused {
-                    act,
-                    attempt,
-                    problem
-                }),
-                (act(), any::<u32>(), problem(), deadline()).prop_map(|(act, attempt, problem, not_before)| {
-                    Event::TaskFailed { act, attempt, problem, not_before }
-                }),
-                (act(), any::<u32>(), problem(), any::<bool>()).prop_map(|(act, attempt, problem, interrupted)| {
-                    Event::TaskUnknown { act, attempt, problem, interrupted }
-                }),
-                (act(), at()).prop_map(|(act, until)| Event::TaskDelayed { act, until }),
-                (act(), any::<u32>()).prop_map(|(act, attempt)| Event::TaskRetried { act, attempt }),
-                act().prop_map(|act| Event::TaskQuestioned { act }),
-                act().prop_map(|act| Event::TaskParked { act }),
-                (act(), resolution, text()).prop_map(|(act, resolution, actor)| Event::TaskResolved {
-                    act,
-                    resolution,
-                    actor
-                }),
-                (act(), any::<u32>(), outcome, value()).prop_map(|(act, attempt, outcome, detail)| {
-                    Event::LateOutcome { act, attempt, outcome: outcome.into(), detail }
-                }),
-            ];
->>>>>>> wip2-mtests
         let flow = prop_oneof![
             (act(), input(), prop::option::of(export)).prop_map(|(act, output, export)| Event::TaskCompleted {
                 act,
