@@ -144,7 +144,7 @@ fn any_value() -> impl Strategy<Value = Value> {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
             prop::collection::vec((prop::sample::select(words.to_vec()), inner), 0..5)
-                .prop_map(|m| Value::from(m.into_iter().map(|(k, v)| (k.into(), v)).collect::<cpd_core::value::Map>())),
+                .prop_map(|m| Value::from(m.into_iter().map(|(k, v)| (k.into(), v)).collect::<crate::value::Map>())),
         ]
     })
 }
