@@ -11,8 +11,9 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Ok(text) = std::str::from_utf8(data) else { return Corpus::Reject };
     let (source, input) = text.split_once('\0').unwrap_or((text, ""));
-    let input = Value::from_json(input.as_bytes())
-        .unwrap_or_else(|_| json!({"a": [1, null, {"b": "x"}], "drift": 0.22, "features": [{"name": "n", "psi": 0.3}]}));
+    let input = Value::from_json(input.as_bytes()).unwrap_or_else(
+        |_| json!({"a": [1, null, {"b": "x"}], "drift": 0.22, "features": [{"name": "n", "psi": 0.3}]}),
+    );
 
     // Data is never evaluated unless it was compiled: a template of a text is the text, or an expression, or an error.
     let _ = Template::compile(&json!({"x": [source]}), &["$item"]);

@@ -105,7 +105,11 @@ fn read(reader: &Reader, written: &[(Lsn, Vec<u8>)]) {
         let Ok(entry) = entry else { return };
         for record in entry.records() {
             let (lsn, payload) = written.get(found).expect("more was read than was written");
-            assert_eq!((record.lsn, record.payload), (*lsn, payload.as_slice()), "something else was read than was written");
+            assert_eq!(
+                (record.lsn, record.payload),
+                (*lsn, payload.as_slice()),
+                "something else was read than was written"
+            );
             found += 1;
         }
     }

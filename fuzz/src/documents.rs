@@ -36,7 +36,9 @@ impl World {
     /// The one world of this process.
     pub fn get() -> &'static Self {
         static WORLD: OnceLock<World> = OnceLock::new();
-        WORLD.get_or_init(|| Self { policies: documents("definitions/policies").iter().map(|(_, t)| policy(t)).collect() })
+        WORLD.get_or_init(|| Self {
+            policies: documents("definitions/policies").iter().map(|(_, t)| policy(t)).collect(),
+        })
     }
 
     /// The shipped policies.
