@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use cpd_connector_api::{Connector, Outcome, Reconciled, Request};
+use cpd_core::Value;
 use cpd_core::machine::state::CallView;
 use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{ActId, Input, Run};
@@ -95,7 +96,10 @@ async fn question(
 
 fn converted(outcome: Outcome, clock: &dyn Clock) -> CallOutcome {
     match outcome {
-        Outcome::Succeeded(success) => CallOutcome::Succeeded { output: success.output, evidence: success.evidence },
+        Outcome::Succeeded(success) => CallOutcome::Succeeded {
+            output: success.output.as_journaled(),
+            evidence: success.evidence.map(Value::as_journaled),
+        },
         Outcome::Refused(problem) => CallOutcome::Refused(problem),
         Outcome::Failed { problem, not_before } => {
             CallOutcome::Failed { problem, not_before: not_before.map(|d| clock.now().plus(d)) }

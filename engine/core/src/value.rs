@@ -209,6 +209,24 @@ impl Value {
         }
     }
 
+    /// The value as it comes back from the journal: NaN is `null`, an infinity the largest double. A connector may give
+    /// either; a run that is replayed must go on with what the live one had.
+    #[must_use]
+    pub fn as_journaled(self) -> Self {
+        fn finite(value: &Value) -> bool {
+            match value {
+                Value::Num(n) => n.as_f64().is_finite(),
+                Value::Arr(items) => items.iter().all(finite),
+                Value::Obj(members) => members.values().all(finite),
+                Value::Null | Value::Bool(_) | Value::Str(_) => true,
+            }
+        }
+        if finite(&self) {
+            return self;
+        }
+        Value::from_json(self.to_json().as_bytes()).unwrap_or_default()
+    }
+
     /// Whether both are the same shared thing in memory, or the same scalar. Never walks into a structure.
     pub fn same(&self, other: &Self) -> bool {
         match (self, other) {

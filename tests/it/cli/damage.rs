@@ -56,7 +56,7 @@ impl Whole {
     /// `damage` in a message: segment and offset.
     fn names_the_place(&self, out: &Out) -> bool {
         let text = format!("{}{}", out.stdout, out.stderr);
-        text.contains(".seg") && text.contains("offset")
+        text.contains(".seg") && text.contains("byte")
     }
 }
 

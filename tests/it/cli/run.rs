@@ -197,10 +197,15 @@ fn show_and_why_say_what_an_open_run_waits_for() {
     assert_eq!(shown["runId"], *id);
     assert_eq!(shown["status"], "running");
     assert_eq!(shown["input"], json!({ "n": 1 }));
-    assert_eq!(shown["waitsFor"][0]["what"], "timer");
-    assert_eq!(shown["waitsFor"][0]["task"], "/do/0/nap");
-    place.cpd(&["show", "last"]).exits(0).prints(&[&id, "running", "test/sleepy 1.0.0", "waits for", "/do/0/nap"]);
-    place.cpd(&["why", &id]).exits(0).prints(&["wait of /do/0/nap at 20"]);
+    assert_eq!(shown["waitsFor"][0]["what"], "turn");
+    place.cpd(&["show", "last"]).exits(0).prints(&[
+        &id,
+        "running",
+        "test/sleepy 1.0.0",
+        "waits for",
+        "something to do",
+    ]);
+    place.cpd(&["why", &id]).exits(0).prints(&["it has something to do at once"]);
     let why = place.cpd(&["why", &id, "--json"]).exits(0).json();
     assert_eq!(why["waitsFor"], shown["waitsFor"]);
     for command in ["show", "why", "log", "replay", "cancel", "pause", "resume"] {
