@@ -130,6 +130,25 @@ fn a_runaway_rule_and_a_rule_that_gives_up_are_errors_not_ends_of_the_process() 
 }
 
 #[test]
+fn a_rule_that_would_keep_the_parser_busy_is_refused_at_once() {
+    let rule = |body: &str| {
+        format!(
+            "cpd: policy/v1\nname: p\nversion: 1.0.0\nrego: |\n  package t\n  import rego.v1\n  decision := {body}\n"
+        )
+    };
+    let refused = |source: &str| PolicyDocument::parse(source, "p.yaml").and_then(Policy::compile).unwrap_err();
+    let deep = refused(&rule(&"{".repeat(40)));
+    assert!(deep[0].message.contains("nest 40 deep"), "{:?}", deep[0].message);
+    // Brackets in texts and comments are none.
+    let quoted = rule(&format!(
+        "{{\"outcome\": \"allow\", \"reasons\": [\"{}\"], \"actions\": []}} # {}",
+        "{".repeat(40),
+        "[".repeat(40)
+    ));
+    assert_eq!(policy(&quoted).decide(&json!({}), &Value::Null, Timestamp(0)).outcome, Outcome::Allow);
+}
+
+#[test]
 fn the_digest_follows_the_content() {
     let source = include_str!("../../../../definitions/policies/fraud_max_drift.yaml");
     assert_eq!(policy(source).digest(), policy(source).digest());
