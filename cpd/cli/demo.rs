@@ -110,12 +110,16 @@ async fn tell(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     style::line("")?;
     let flag = if data == Path::new(".cpd") { String::new() } else { format!(" --data {}", data.display()) };
     style::line("What to type next:")?;
+    let program = std::env::args().next().filter(|a| !a.is_empty()).unwrap_or_else(|| "cpd".to_owned());
     for (command, what) in [
-        (format!("cpd{flag} log {above}"), "every event of the run"),
-        (format!("cpd{flag} replay {above} --step"), "every state of it, turn by turn"),
-        (format!("cpd{flag} runs"), "the runs of this directory"),
-        (format!("cpd{flag} policy eval fraud_max_drift --facts '{{\"drift\": 0.3}}'"), "ask the policy yourself"),
-        (format!("cpd{flag} audit verify"), "prove that the log is complete"),
+        (format!("{program}{flag} log {above}"), "every event of the run"),
+        (format!("{program}{flag} replay {above} --step"), "every state of it, turn by turn"),
+        (format!("{program}{flag} runs"), "the runs of this directory"),
+        (
+            format!("{program}{flag} policy eval fraud_max_drift --facts '{{\"drift\": 0.3}}'"),
+            "ask the policy yourself",
+        ),
+        (format!("{program}{flag} audit verify"), "prove that the log is complete"),
     ] {
         style::line(&format!("  {}  {}", style::name(&format!("{command:<64}")), style::dim(what)))?;
     }
