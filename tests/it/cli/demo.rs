@@ -33,7 +33,7 @@ fn the_demo_tells_a_story_that_its_log_bears_out() {
     let runs = place.cpd(&["runs", "--json"]).exits(0).lines();
     assert_eq!(runs.len(), 2, "{runs:?}");
     assert!(runs.iter().all(|r| r["status"] == "completed"), "{runs:?}");
-    let run = id_after(&out, "\n  cpd log ");
+    let run = id_after(&out, "cpd log ");
     let log = place.cpd(&["log", run, "--json"]).exits(0).lines();
     let measured = find(&log, "TaskSucceeded", "drift.compare");
     assert_eq!(measured.len(), 1);
