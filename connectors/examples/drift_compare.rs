@@ -24,6 +24,8 @@ fn call(dir: &str, input: Value) -> Result<Value, Box<dyn Error>> {
         key: "example".into(),
         deadline: None,
         input,
+        resources: Default::default(),
+        conditions: Default::default(),
         cancel: CancellationToken::new(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;

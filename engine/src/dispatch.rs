@@ -38,6 +38,8 @@ pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken)
         key: call.key.clone(),
         deadline: call.deadline,
         input: call.args.clone(),
+        resources: Default::default(),
+        conditions: Default::default(),
         cancel,
     }
 }

@@ -31,6 +31,8 @@ fn request(operation: &str, key: &str, input: Value) -> Request {
         key: key.into(),
         deadline: None,
         input,
+        resources: Default::default(),
+        conditions: Default::default(),
         cancel: CancellationToken::new(),
     }
 }

@@ -162,6 +162,8 @@ impl Suite<'_> {
             key: format!("conformance-{}-{}", spec.name, self.keys).into(),
             deadline: Some(SystemClock.now().plus(Duration::from_secs(120))),
             input,
+            resources: Default::default(),
+            conditions: Default::default(),
             cancel: CancellationToken::new(),
         }
     }

@@ -90,6 +90,8 @@ mod tests {
             key: "k".into(),
             deadline: deadline.map(Timestamp),
             input: Value::object(),
+            resources: Default::default(),
+            conditions: Default::default(),
             cancel: CancellationToken::new(),
         }
     }

@@ -4,12 +4,14 @@
 //! The engine has made the intent durable before [`Connector::call`] runs, and it may run again with the same
 //! [`Request::key`] after a crash, as far as the operation's [`Class`] allows.
 //!
+//! - [`attachment`]: what comes along with a request: pinned documents, conditions on messages.
 //! - [`clock`]: the time, as the process hands it to connectors; a clock for tests that moves by hand.
 //! - [`guard`]: ends a piece of work at the request's deadline or cancellation.
 //! - [`schema`]: the part of JSON Schema that operations describe their inputs with, and the check.
 //! - [`secret`]: secrets by name, and their removal from whatever leaves a connector.
 //! - `conformance` (feature `conformance`): the suite that every connector is run through.
 
+pub mod attachment;
 pub mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -56,6 +58,10 @@ pub struct Request {
     pub deadline: Option<Timestamp>,
     /// The evaluated `with`.
     pub input: Value,
+    /// Documents that the definition pinned.
+    pub resources: attachment::Resources,
+    /// Conditions on the messages of a subscription.
+    pub conditions: attachment::Conditions,
     /// Is cancelled when the run, the task or the process ends. Stop as soon as it is safe.
     pub cancel: CancellationToken,
 }
@@ -199,6 +205,8 @@ mod tests {
             key: key.into(),
             deadline: Some(Timestamp(5_000_000)),
             input: Value::object(),
+            resources: Default::default(),
+            conditions: Default::default(),
             cancel: CancellationToken::new(),
         }
     }

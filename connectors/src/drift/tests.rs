@@ -23,6 +23,8 @@ fn request(input: Value) -> Request {
         key: "k".into(),
         deadline: None,
         input,
+        resources: Default::default(),
+        conditions: Default::default(),
         cancel: CancellationToken::new(),
     }
 }

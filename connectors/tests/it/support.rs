@@ -100,6 +100,8 @@ pub fn request(operation: &str, key: &str, input: Value) -> Request {
         key: key.into(),
         deadline: Some(SystemClock.now().plus(Duration::from_secs(60))),
         input,
+        resources: Default::default(),
+        conditions: Default::default(),
         cancel: CancellationToken::new(),
     }
 }
