@@ -23,6 +23,7 @@ use crate::clock::{Clock, SystemClock, stopwatch};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
 use crate::index::{self, Indexer, KEYS};
+use crate::publish::{self, Published};
 use crate::recovery::{self, Recovery};
 use crate::registry::Registry;
 use crate::shard::{Message, Reply, Shard};
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
     pub dispatching: bool,
+    pub router: std::sync::OnceLock<publish::Router>,
+    /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
+    pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
 }
 
 impl Shared {
@@ -207,7 +211,7 @@ impl Builder {
         let reader = log.reader();
         let last = recovered.last().unwrap_or(Lsn::ZERO);
         let Opened { index, rebuilt } =
-            open_or_rebuild(self.driver, &self.data.join("index").join(self.driver.name()), last)?;
+            open_or_rebuild(self.driver, &self.data.join("index").join(index::directory(self.driver)), last)?;
         let index: Arc<dyn Index> = Arc::from(index);
         let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
@@ -229,6 +233,8 @@ impl Builder {
             observer: self.observer,
             tracker: TaskTracker::new(),
             dispatching: self.dispatching,
+            router: std::sync::OnceLock::new(),
+            engine: tokio::sync::SetOnce::new(),
         });
         let mut shards = Vec::with_capacity(self.shards);
         for _ in 0..self.shards {
@@ -237,6 +243,7 @@ impl Builder {
             shared.tracker.spawn(shard.serve(rx));
             shards.push(tx);
         }
+        drop(shared.router.set(shards.iter().map(mpsc::UnboundedSender::downgrade).collect()));
         let engine = Engine {
             inner: Arc::new(Inner {
                 shared,
@@ -250,9 +257,14 @@ impl Builder {
                 stopped: AtomicUsize::new(0),
             }),
         };
-        recovery::execute(recovery, |message, run| engine.send(run, message))?;
+        recovery::execute(recovery, registry_of(&engine), |message, run| engine.send(run, message))?;
+        drop(engine.inner.shared.engine.set(Arc::downgrade(&engine.inner)));
         Ok(engine)
     }
+}
+
+fn registry_of(engine: &Engine) -> &Registry {
+    &engine.inner.shared.registry
 }
 
 /// A durable workflow engine over one data directory. Cheap to clone; every clone is the same engine.
@@ -261,7 +273,7 @@ pub struct Engine {
     inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     shared: Arc<Shared>,
     shards: Vec<mpsc::UnboundedSender<Message>>,
     /// Until the engine stops: then the next engine may open it, though handles to this one are still around.
@@ -335,6 +347,23 @@ impl Engine {
         Starting { engine: self, workflow: workflow.to_owned(), input: None, key: None, actor: Arc::from("library") }
     }
 
+    /// Publishes an event: every open run that listens to such events gets it. Its `type` must be there; what is missing of
+    /// `specversion`, `id`, `source` and `time` is added. When this returns, every one of them has it for good. The same event
+    /// again (by `source` and `id`) changes nothing.
+    ///
+    /// # Errors
+    /// If it is no event, or the engine stops before everybody has it: publish it again then, with the same `id`.
+    pub async fn publish(&self, event: impl Into<Value>) -> Result<Published, Error> {
+        let event = self.event(&event.into(), "/cpd/library")?;
+        self.inner.shared.publish(event).await
+    }
+
+    fn event(&self, event: &Value, source: &str) -> Result<Value, Error> {
+        let now = self.inner.shared.clock.now();
+        let id = RunId::new(now, self.inner.entropy.run_id_bytes()).to_string();
+        publish::completed(event, &id, source, &now.to_string())
+    }
+
     /// A handle to a run.
     pub fn run(&self, id: RunId) -> RunHandle {
         RunHandle { engine: self.clone(), id, existing: true }
@@ -382,7 +411,15 @@ impl Engine {
         self.inner.shards[shard].send(message).map_err(|_| Error::Stopped)
     }
 
-    async fn ask<T>(
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.stopped.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) async fn ask<T>(
         &self,
         run: RunId,
         message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
@@ -516,6 +553,23 @@ impl RunHandle {
             Err(Error::NoOpenRun { .. }) => self.closed(),
             other => other,
         }
+    }
+
+    /// Gives it, and no other run, an event of that type: what a `listen` of its definition waits for.
+    ///
+    /// # Errors
+    /// If it has ended, or nothing in its definition listens to such an event.
+    pub async fn signal(&self, kind: &str, data: impl Into<Value>) -> Result<(), Error> {
+        self.signal_event(json!({ "type": kind, "data": data.into() })).await
+    }
+
+    /// The same with a whole CloudEvent; what is missing but its `type` is added.
+    ///
+    /// # Errors
+    /// If it is no event, the run has ended, or nothing in its definition listens to such an event.
+    pub async fn signal_event(&self, event: impl Into<Value>) -> Result<(), Error> {
+        let event = self.engine.event(&event.into(), "/cpd/signal")?;
+        self.input(Input::Event(event)).await
     }
 
     /// Cancels it.

@@ -38,6 +38,14 @@ pub(crate) const META: Space = Space(4);
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 
+/// The number of the rows' form. An index of another form is left alone, and this one is made from the log.
+const FORMAT: u32 = 2;
+
+/// The name of the directory of an index.
+pub(crate) fn directory(driver: cpd_journal::index::Driver) -> String {
+    format!("{}-{FORMAT}", driver.name())
+}
+
 /// Rows are written together when this much time has passed since the first of them, so that a short run costs one row.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
 /// … or when this many are waiting.
@@ -50,6 +58,8 @@ pub struct RunRow {
     pub workflow: String,
     /// The workflow's version.
     pub version: String,
+    /// Digest of the plan that it is pinned to.
+    pub plan: [u8; 32],
     /// The run's phase: `running`, `paused`, `completed`, `faulted`, `cancelled`.
     pub phase: RowPhase,
     /// When it started, in microseconds since the epoch.
@@ -120,10 +130,12 @@ impl RunRow {
     /// The row of a run after an entry.
     pub(crate) fn of(run: &Run, at: Timestamp, last: Position) -> Self {
         let busy = run.has_more()
+            || run.publications().next().is_some()
             || run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
         Self {
             workflow: run.plan.qualified_name().to_string(),
             version: run.plan.version.to_string(),
+            plan: run.plan.digest.0,
             phase: RowPhase::of(&run.phase),
             started_at: run.started_at.0,
             updated_at: at.0,
@@ -152,10 +164,11 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
             Kind::RUN_STARTED => {
                 let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
                     .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
-                let Event::RunStarted { workflow, version, key, .. } = event else { continue };
+                let Event::RunStarted { plan, workflow, version, key, .. } = event else { continue };
                 row = Some(RunRow {
                     workflow: workflow.to_string(),
                     version: version.to_string(),
+                    plan: plan.0,
                     phase: RowPhase::Running,
                     started_at: entry.at(),
                     updated_at: entry.at(),

@@ -14,6 +14,7 @@
 //!
 //! What each module promises stands at its top. This crate names no connector, no HTTP server and no argument parser.
 
+mod child;
 mod clock;
 mod codec;
 mod dispatch;
@@ -24,6 +25,7 @@ mod history;
 mod index;
 mod load;
 pub mod operation;
+mod publish;
 mod recovery;
 mod registry;
 pub mod replay;
@@ -37,5 +39,6 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::Error;
 pub use history::{History, HistoryEntry, Logged, RawRecord};
 pub use index::{RowPhase, RunRow};
+pub use publish::Published;
 pub use recovery::Summary;
 pub use registry::{Agent, Registration, Registry, Workflow};

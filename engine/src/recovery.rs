@@ -4,6 +4,11 @@
 //! before anything is done. Executing it hands every open run to its shard: runs with calls in flight, with something left
 //! to decide, or touched after the index was last written are folded at once; all others only leave a timer.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::sync::Arc;
+
+use cpd_core::definition::plan::{Digest, Plan};
 use cpd_core::machine::RunId;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Index, Range, Rebuilt};
@@ -11,6 +16,7 @@ use cpd_journal::{Lsn, Position, Reader, Recovered};
 
 use crate::error::Error;
 use crate::index::{self, META, OPEN, REGISTRY_LAST, RUNS};
+use crate::registry::Registry;
 use crate::shard::Message;
 
 /// What has to be done for the runs that were open when the last process ended.
@@ -34,6 +40,7 @@ pub(crate) struct OpenRun {
     pub last: Position,
     pub timer: Option<Timestamp>,
     pub load: bool,
+    pub plan: Digest,
 }
 
 /// What opening an engine found and did.
@@ -64,10 +71,10 @@ impl Recovery {
         for (key, _) in index.scan(OPEN, &Range::all(), Direction::Ascending, usize::MAX)? {
             let Ok(id) = <[u8; 16]>::try_from(key) else { continue };
             let Some(row) = index.get(RUNS, &id)?.and_then(|bytes| index::read_row(&bytes)) else { continue };
-            let last = Position(row.last);
+            let (last, plan) = (Position(row.last), Digest(row.plan));
             runs.push(match row.wake {
-                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy },
-                None => OpenRun { run: RunId(id), last, timer: None, load: true },
+                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy, plan },
+                None => OpenRun { run: RunId(id), last, timer: None, load: true, plan },
             });
         }
         let registry = index.get(META, REGISTRY_LAST)?.and_then(|v| Some(u64::from_le_bytes(v.try_into().ok()?)));
@@ -86,9 +93,21 @@ impl Recovery {
 }
 
 /// Hands every open run to its shard.
-pub(crate) fn execute(plan: Recovery, send: impl Fn(Message, RunId) -> Result<(), Error>) -> Result<(), Error> {
-    for OpenRun { run, last, timer, load } in plan.runs {
-        send(Message::Adopt { run, last, wake: timer, load }, run)?;
+pub(crate) fn execute(
+    plan: Recovery,
+    registry: &Registry,
+    send: impl Fn(Message, RunId) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut listening: BTreeMap<Digest, Option<Arc<Plan>>> = BTreeMap::new();
+    for OpenRun { run, last, timer, load, plan } in plan.runs {
+        let listens = match listening.entry(plan) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let plan = registry.plan(new.key())?.filter(|p| p.listens());
+                new.insert(plan).clone()
+            }
+        };
+        send(Message::Adopt { run, last, wake: timer, load, listens }, run)?;
     }
     Ok(())
 }

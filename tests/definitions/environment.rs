@@ -69,6 +69,12 @@ fn same(typed: &str, full: &str) -> bool {
 }
 
 impl Environment for Installed {
+    fn workflow(&self, _name: &str, _version: Option<&str>) -> Option<Pin> {
+        None
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
         self.operations.find(name, version)
     }

@@ -1,7 +1,9 @@
 //! The engine over real files: what it promises to a service that embeds it.
 
+mod children;
 mod crashes;
 mod effects;
+mod events;
 mod looking;
 mod starting;
 mod support;

@@ -7,7 +7,7 @@
 //! - `expression`: conditions, filters and templates, with errors at their very place.
 //! - `document`, `metadata`, `schedule`, `components`: the head of a document.
 //! - `task`: lists of tasks and what all tasks have in common; `data`: input, output, export, set.
-//! - `call`, `http`, `decide`; `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit, wait).
+//! - `call`, `http`, `decide`; `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit), `listen`.
 //!
 //! A construct that is part of the language but not built is refused by [`Reader::not_yet`]; grep for it to see what is
 //! missing.
@@ -22,7 +22,9 @@ mod event;
 mod expression;
 mod flow;
 mod http;
+mod listen;
 mod metadata;
+mod run;
 mod schedule;
 mod shape;
 mod task;
@@ -142,6 +144,9 @@ impl<'a> Reader<'a> {
             definition: yaml.value.clone(),
             locals: Arc::from([]),
             condition: None,
+            input_schema: None,
+            output_schema: None,
+            export_schema: None,
             input_from: None,
             output_as: None,
             export_as: None,
