@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
+use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
@@ -49,6 +50,9 @@ pub(crate) struct Shared {
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
     pub dispatching: bool,
+    pub asides: Asides,
+    #[cfg(test)]
+    pub hooks: crate::tests::Hooks,
 }
 
 impl Shared {
@@ -110,6 +114,8 @@ pub struct Builder {
     log: cpd_journal::Options,
     driver: Driver,
     on_status: Option<Hook<Status>>,
+    #[cfg(test)]
+    pub(crate) hooks: crate::tests::Hooks,
 }
 
 impl Builder {
@@ -229,6 +235,9 @@ impl Builder {
             observer: self.observer,
             tracker: TaskTracker::new(),
             dispatching: self.dispatching,
+            asides: Asides::begin(&self.data, self.dispatching),
+            #[cfg(test)]
+            hooks: self.hooks,
         });
         let mut shards = Vec::with_capacity(self.shards);
         for _ in 0..self.shards {
@@ -296,6 +305,8 @@ impl Engine {
             limits: Limits::default(),
             log: cpd_journal::Options::default(),
             on_status: None,
+            #[cfg(test)]
+            hooks: crate::tests::Hooks::default(),
             driver: if cfg!(feature = "index-fjall") {
                 Driver::Fjall
             } else if cfg!(feature = "index-sled") {
@@ -377,6 +388,12 @@ impl Engine {
         Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
     }
 
+    /// Runs that are set aside because a bug in this program stopped them, with what the panic said; the next process tries
+    /// them again.
+    pub fn set_aside(&self) -> BTreeMap<RunId, Arc<str>> {
+        self.inner.shared.asides.all()
+    }
+
     pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
         let shard = usize::from(run.0[15]) % self.inner.shards.len();
         self.inner.shards[shard].send(message).map_err(|_| Error::Stopped)
@@ -389,7 +406,19 @@ impl Engine {
     ) -> Result<T, Error> {
         let (reply, answer) = oneshot::channel();
         self.send(run, message(reply))?;
-        answer.await.map_err(|_| Error::Stopped)?
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.fate(run).await),
+        }
+    }
+
+    /// Why a shard did not answer: it panicked over it, or it is gone.
+    async fn fate(&self, run: RunId) -> Error {
+        let (reply, answer) = oneshot::channel();
+        if let Err(error) = self.send(run, Message::Fate { run, reply }) {
+            return error;
+        }
+        answer.await.ok().flatten().unwrap_or(Error::Stopped)
     }
 }
 

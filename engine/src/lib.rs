@@ -14,6 +14,11 @@
 //!
 //! What each module promises stands at its top. This crate names no connector, no HTTP server and no argument parser.
 
+// What tests share with those in `tests/` names this crate from outside.
+#[cfg(test)]
+extern crate self as cpd_engine;
+
+mod aside;
 mod clock;
 mod codec;
 mod dispatch;
@@ -28,6 +33,8 @@ mod recovery;
 mod registry;
 pub mod replay;
 mod shard;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use clock::{Clock, SimClock, SystemClock, stopwatch};
