@@ -61,6 +61,8 @@ pub(crate) enum Message {
     Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool },
     /// Why a run did not answer: because it was set aside, or for no reason that is known.
     Fate { run: RunId, reply: oneshot::Sender<Option<Error>> },
+    /// The engine was dropped: end now.
+    Leave,
     /// Stop when everything under way is durable.
     Stop { reply: oneshot::Sender<()> },
 }
@@ -136,6 +138,7 @@ pub(crate) struct Shard {
     /// A copy of the outcome whose turn is under way: a panic must not make it unknown.
     under_way: Option<Input>,
     stopping: Option<oneshot::Sender<()>>,
+    leaving: bool,
     failed: Option<Error>,
 }
 
@@ -154,6 +157,7 @@ impl Shard {
             asides: RunMap::default(),
             under_way: None,
             stopping: None,
+            leaving: false,
             failed: None,
         }
     }
@@ -182,6 +186,9 @@ impl Shard {
                 self.handle(message);
             }
             self.submit();
+            if self.leaving {
+                return;
+            }
             if self.in_flight == 0
                 && let Some(reply) = self.stopping.take()
             {
@@ -205,6 +212,7 @@ impl Shard {
             Message::Durable { runs, result } => self.durable(runs, result),
             Message::Adopt { run, last, wake, load } => self.isolated(run, |s| s.adopt(run, last, wake, load)),
             Message::Fate { run, reply } => drop(reply.send(self.aside(run))),
+            Message::Leave => self.leaving = true,
             Message::Stop { reply } => self.stopping = Some(reply),
         }
     }
@@ -439,10 +447,10 @@ impl Shard {
                     }
                     dispatch::Performed::Later(future) => {
                         slot.calls.push((act, attempt, token));
-                        self.shared.tracker.spawn(async move {
-                            let input = future.await;
+                        let call = dispatch::InFlight::new(future, self.shared.clone());
+                        self.shared.tracker.spawn(call.outcome(move |input| {
                             drop(tx.send(Message::Input { run: id, input, reply: None }));
-                        });
+                        }));
                     }
                 }
             }
