@@ -17,7 +17,7 @@ use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Opened, Range, open_or_rebuild};
 use cpd_journal::{DirLock, Hook, LockError, Log, Lsn, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -25,7 +25,8 @@ use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
-use crate::index::{self, Indexer, KEYS};
+use crate::index::{self, Indexer};
+use crate::keys::{self, StartKeys};
 use crate::recovery::{self, Recovery};
 use crate::registry::Registry;
 use crate::shard::{Message, Reply, Shard};
@@ -69,6 +70,11 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn env(&self, at: Timestamp) -> Env<'_> {
         Env { at, limits: &self.limits, runtime: &self.runtime, stopwatch }
+    }
+
+    /// The index. To be dropped before the share of this is, so that the next engine finds it free.
+    pub(crate) fn index(&self) -> Result<Arc<dyn Index>, Error> {
+        self.index.lock().clone().ok_or(Error::Stopped)
     }
 
     /// Writes what is pending and lets go of the directory. Blocks.
@@ -284,7 +290,7 @@ impl Builder {
                 shared,
                 shards: Shards(shards.into()),
                 entropy: self.entropy,
-                keys: Mutex::new(BTreeMap::new()),
+                keys: Arc::new(StartKeys::new()),
                 recovered: recovery.summary(),
                 data: self.data,
                 stopped: AtomicUsize::new(0),
@@ -316,25 +322,20 @@ async fn lock(data: &Path, clock: &dyn Clock) -> Result<DirLock, Error> {
 /// again waits for that. A connector must not hold a handle to the engine that holds it: that one never ends by itself.
 #[derive(Clone)]
 pub struct Engine {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    shared: Arc<Shared>,
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
     shards: Shards,
     entropy: Arc<dyn Entropy>,
-    /// Runs started with a key, that the index may not know yet; empty while the start is not durable.
-    keys: Mutex<BTreeMap<[u8; 16], Arc<OnceCell<RunId>>>>,
+    pub(crate) keys: Arc<StartKeys>,
     recovered: recovery::Summary,
     data: PathBuf,
     stopped: AtomicUsize,
 }
 
 impl Inner {
-    fn index(&self) -> Result<Arc<dyn Index>, Error> {
-        self.shared.index.lock().clone().ok_or(Error::Stopped)
-    }
-
     /// Tells whoever wants the directory that it will be free soon.
     fn closing(&self) {
         if let Some(lock) = &*self.shared.lock.lock() {
@@ -482,7 +483,7 @@ impl Engine {
     /// If the index cannot be read.
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
-        let rows = self.inner.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
+        let rows = self.inner.shared.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
         Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
     }
 
@@ -568,16 +569,26 @@ impl Starting<'_> {
         };
         // Whoever comes second waits until the first one's start is durable, or tries itself if that failed. In a task of
         // its own, so that a caller who stops waiting does not leave a run that its key does not know.
-        let cell = inner.keys.lock().entry(hash).or_default().clone();
-        let index = inner.index()?;
-        let starting = shared.tracker.spawn(async move {
+        let cell = inner.keys.cell(hash);
+        let (keys, shared) = (inner.keys.clone(), shared.clone());
+        let starting = inner.shared.tracker.spawn(async move {
             let started = cell.get_or_try_init(async || {
-                if let Some(known) = index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))) {
+                if let Some(known) = keys::known(&*shared.index()?, &hash)? {
                     return Ok(known);
                 }
                 begin().await.map(|()| id)
             });
-            started.await.copied()
+            let started = started.await.copied();
+            drop(cell);
+            if keys.is_time() {
+                let (shared, tracker) = (shared.clone(), shared.tracker.clone());
+                tracker.spawn_blocking(move || match shared.index() {
+                    Ok(index) => keys.prune(&shared.indexer, &*index),
+                    // The engine has stopped, and the keys go with it.
+                    Err(_) => (),
+                });
+            }
+            started
         });
         let started: Result<RunId, Error> = starting.await.map_err(|_| Error::Stopped)?;
         let started = started?;
@@ -677,7 +688,7 @@ impl RunHandle {
     fn closed(&self) -> Result<Run, Error> {
         let inner = &self.engine.inner;
         inner.shared.indexer.flush();
-        let row = inner.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
+        let row = inner.shared.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
         let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
         crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|(run, _)| run)
     }

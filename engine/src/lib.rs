@@ -27,6 +27,7 @@ mod entropy;
 mod error;
 mod history;
 mod index;
+mod keys;
 mod load;
 pub mod operation;
 mod recovery;

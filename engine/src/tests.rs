@@ -1,6 +1,7 @@
 //! Tests that need a hold on the inside of an engine.
 
 mod isolation;
+mod keys;
 #[expect(dead_code, reason = "the tests in `tests/` use the rest of it")]
 #[path = "../tests/it/support.rs"]
 mod support;
