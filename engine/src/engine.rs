@@ -14,8 +14,8 @@ use cpd_core::machine::turn::{Env, Start};
 use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
-use cpd_journal::index::{Direction, Driver, Index, Opened, Range, open_or_rebuild};
-use cpd_journal::{DirLock, Hook, LockError, Log, Lsn, Reader, Status, Writer, WriterOptions};
+use cpd_journal::index::{Direction, Driver, Index, Range};
+use cpd_journal::{DirLock, Hook, LockError, Log, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +27,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
 use crate::index::{self, Indexer};
 use crate::keys::{self, StartKeys};
-use crate::recovery::{self, Recovery};
+use crate::recovery;
 use crate::registry::Registry;
 use crate::shard::{Message, Reply, Shard};
 
@@ -247,11 +247,8 @@ impl Builder {
         let journal = self.data.join("journal");
         let (log, recovered) = Log::open(&journal, self.log)?;
         let reader = log.reader();
-        let last = recovered.last().unwrap_or(Lsn::ZERO);
-        let Opened { index, rebuilt } =
-            open_or_rebuild(self.driver, &self.data.join("index").join(self.driver.name()), last)?;
-        let index: Arc<dyn Index> = Arc::from(index);
-        let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
+        let index = self.data.join("index").join(self.driver.name());
+        let (index, recovery) = recovery::open(self.driver, &index, &reader, recovered)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
         let registry = Arc::new(Registry::load(&reader, recovery.registry, operations)?);
         let writer = Writer::spawn_with(log, WriterOptions { on_status: self.on_status, ..WriterOptions::default() })?;
