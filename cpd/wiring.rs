@@ -1,7 +1,7 @@
 //! Connectors from a configuration, and an engine from a data directory.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use cpd_connector_api::clock::SystemClock as ConnectorClock;
@@ -12,8 +12,7 @@ use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient};
-use cpd_engine::{Builder, Engine};
-use parking_lot::RwLock;
+use cpd_engine::{Builder, Engine, Registry};
 
 use crate::config::{self, Config};
 
@@ -30,14 +29,13 @@ impl Secrets for EnvironmentSecrets {
 
 /// The agents of the engine's registry, once there is an engine.
 #[derive(Clone, Default)]
-struct RegisteredAgents(Arc<RwLock<Option<Engine>>>);
+struct RegisteredAgents(Arc<OnceLock<Arc<Registry>>>);
 
 impl Agents for RegisteredAgents {
     fn agent(&self, name: &str, version: Option<&str>) -> Lookup {
-        let guard = self.0.read();
-        let Some(engine) = &*guard else { return Lookup::Unknown };
+        let Some(registry) = self.0.get() else { return Lookup::Unknown };
         let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
-        let Some(agent) = engine.registry().agent(&name) else { return Lookup::Unknown };
+        let Some(agent) = registry.agent(&name) else { return Lookup::Unknown };
         match AgentDocument::from_value(&agent.document) {
             Ok(document) => Lookup::Found(Arc::new(document)),
             Err(error) => Lookup::Suspended(format!("its document is wrong: {error}")),
@@ -45,7 +43,7 @@ impl Agents for RegisteredAgents {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.read().as_ref().map(|e| e.registry().agent_names()).unwrap_or_default()
+        self.0.get().map(|registry| registry.agent_names()).unwrap_or_default()
     }
 }
 
@@ -83,7 +81,7 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
-    *agents.0.write() = Some(engine.clone());
+    agents.0.get_or_init(|| engine.registry().clone());
     Ok(engine)
 }
 

@@ -5,6 +5,7 @@ mod demo;
 mod history;
 mod journal;
 mod lists;
+mod logging;
 mod operate;
 mod policy;
 mod replay;
@@ -54,6 +55,8 @@ pub(crate) struct Global {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: style::When,
+    #[command(flatten)]
+    pub log: logging::Args,
 }
 
 #[derive(Subcommand)]
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         }
     };
     style::init(cli.global.color);
+    logging::init(&cli.global.log);
     let json = cli.global.json;
     match dispatch(cli) {
         Ok(exit) => exit.into(),

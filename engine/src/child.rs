@@ -66,16 +66,26 @@ impl Child {
         if request.input.get("await") == Some(&Value::Bool(false)) {
             return Some(CallOutcome::Succeeded { output: self.input, evidence });
         }
+        // Whoever waits, perhaps for days, holds no handle: the engine ends when its last owner drops it.
+        let (shards, id, weak) = (engine.inner.shards.clone(), self.id, Arc::downgrade(&engine.inner));
+        drop((handle, engine));
+        let ended = async {
+            match shards.ask(id, |reply| Message::Await { run: id, reply }).await {
+                Err(Error::NoOpenRun { .. }) => Engine::of(weak.upgrade()?).run(id).result().await.ok(),
+                other => other.ok(),
+            }
+        };
         let end = tokio::select! {
-            end = handle.result() => end.ok()?,
+            end = ended => end?,
             () = request.cancel.cancelled() => {
                 // The process ends, or the parent does: only then does the child.
+                let engine = Engine::of(weak.upgrade()?);
                 if engine.is_stopping() {
                     return None;
                 }
                 let actor = format!("run:{}", self.parent);
                 // It may have ended in this very moment.
-                drop(handle.cancel(&actor, "the run that started it gave it up").await);
+                drop(engine.run(id).cancel(&actor, "the run that started it gave it up").await);
                 let detail = format!("run {} of {name} was given up", self.id);
                 return Some(CallOutcome::Refused(Problem::standard(Standard::Runtime, detail)));
             }

@@ -26,6 +26,29 @@ pub(crate) enum Performed {
     Later(Pin<Box<dyn Future<Output = Input> + Send>>),
 }
 
+/// A call that goes on in a task of its own. It ends with its engine, and the engine's directory is not free before the
+/// call is gone: the fields are dropped in this order.
+pub(crate) struct InFlight {
+    future: Pin<Box<dyn Future<Output = Input> + Send>>,
+    shared: Arc<Shared>,
+}
+
+impl InFlight {
+    pub(crate) fn new(future: Pin<Box<dyn Future<Output = Input> + Send>>, shared: Arc<Shared>) -> Self {
+        Self { future, shared }
+    }
+
+    /// Tells the outcome, unless the engine ends first.
+    pub(crate) async fn outcome(mut self, tell: impl FnOnce(Input)) {
+        let ended = self.shared.ended.clone();
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => {}
+            input = &mut self.future => tell(input),
+        }
+    }
+}
+
 /// The request for a call.
 pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken) -> Request {
     Request {

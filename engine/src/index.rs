@@ -8,6 +8,7 @@
 //! | `RUNS` | run id | [`RunRow`] |
 //! | `OPEN` | run id | nothing: the run has not ended |
 //! | `KEYS` | hash of workflow and start key | run id |
+//! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
 
 use std::collections::BTreeMap;
@@ -35,16 +36,12 @@ pub(crate) const OPEN: Space = Space(2);
 pub(crate) const KEYS: Space = Space(3);
 /// Everything else.
 pub(crate) const META: Space = Space(4);
+/// Key in [`META`]: the number of the form that rows have.
+pub(crate) const FORMAT: &[u8] = b"format";
+/// The form of this file. An index of any other form is made again from the log.
+pub(crate) const FORMAT_NUMBER: u32 = 3;
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
-
-/// The number of the rows' form. An index of another form is left alone, and this one is made from the log.
-const FORMAT: u32 = 2;
-
-/// The name of the directory of an index.
-pub(crate) fn directory(driver: cpd_journal::index::Driver) -> String {
-    format!("{}-{FORMAT}", driver.name())
-}
 
 /// Rows are written together when this much time has passed since the first of them, so that a short run costs one row.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);

@@ -14,6 +14,11 @@
 //!
 //! What each module promises stands at its top. This crate names no connector, no HTTP server and no argument parser.
 
+// What tests share with those in `tests/` names this crate from outside.
+#[cfg(test)]
+extern crate self as cpd_engine;
+
+mod aside;
 mod child;
 mod clock;
 mod codec;
@@ -23,6 +28,7 @@ mod entropy;
 mod error;
 mod history;
 mod index;
+mod keys;
 mod load;
 pub mod operation;
 mod publish;
@@ -30,6 +36,8 @@ mod recovery;
 mod registry;
 pub mod replay;
 mod shard;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use clock::{Clock, SimClock, SystemClock, stopwatch};

@@ -4,14 +4,12 @@
 //! durable the event is published. Publishing is idempotent, since a run takes an event once: after a crash in the middle it is
 //! done again from the start.
 
-use std::sync::{Arc, Weak};
-
 use cpd_core::machine::{Rejected, RunId};
 use cpd_core::value::Map;
 use cpd_core::{Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
-use crate::engine::Shared;
+use crate::engine::Shards;
 use crate::error::Error;
 use crate::shard::Message;
 
@@ -24,18 +22,13 @@ pub struct Published {
     pub runs: Vec<RunId>,
 }
 
-/// The shards, for whoever publishes; they do not keep an engine alive that was dropped.
-pub(crate) type Router = Vec<mpsc::WeakUnboundedSender<Message>>;
-
 /// Gives an event to every run that may want it, and returns when all have it.
-pub(crate) async fn publish(shared: &Weak<Shared>, event: Value) -> Result<Published, Error> {
-    let router = shared.upgrade().and_then(|s| s.router.get().cloned()).ok_or(Error::Stopped)?;
+pub(crate) async fn publish(shards: &Shards, event: Value) -> Result<Published, Error> {
     let mut published =
         Published { id: event.get("id").and_then(Value::as_str).unwrap_or_default().to_owned(), runs: Vec::new() };
     let mut deliveries = Vec::new();
-    for shard in router.iter() {
+    for shard in shards.all() {
         let (reply, answer) = oneshot::channel();
-        let shard = shard.upgrade().ok_or(Error::Stopped)?;
         shard.send(Message::Event { event: event.clone(), reply }).map_err(|_| Error::Stopped)?;
         deliveries.push(answer);
     }
@@ -43,8 +36,8 @@ pub(crate) async fn publish(shared: &Weak<Shared>, event: Value) -> Result<Publi
         for (run, done) in answer.await.map_err(|_| Error::Stopped)? {
             match done.await.map_err(|_| Error::Stopped)? {
                 Ok(()) => published.runs.push(run),
-                // It has ended meanwhile.
-                Err(Error::Rejected(Rejected::Ended { .. }) | Error::NoOpenRun { .. }) => {}
+                // It has ended meanwhile, or is set aside and takes nothing.
+                Err(Error::Rejected(Rejected::Ended { .. }) | Error::NoOpenRun { .. } | Error::SetAside { .. }) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -71,11 +64,4 @@ pub(crate) fn completed(event: &Value, id: &str, source: &str, time: &str) -> Re
     let mut members: Map = added.as_object().cloned().unwrap_or_default();
     members.extend(given.iter().map(|(k, v)| (k.clone(), v.clone())));
     Ok(Value::from(members).as_journaled())
-}
-
-impl Shared {
-    /// Publishes through a shared engine.
-    pub(crate) async fn publish(self: &Arc<Self>, event: Value) -> Result<Published, Error> {
-        publish(&Arc::downgrade(self), event).await
-    }
 }

@@ -11,6 +11,9 @@
 //! - A run that waits only for a far timer, an operator or its resumption is put to sleep: its state goes, a few bytes
 //!   stay, and it is folded again from the journal when it is woken.
 //! - Operations that are ready at once are polled in place; all others get a task of their own.
+//! - A panic in a turn sets its run aside; the others go on (see [`isolation`]).
+
+mod isolation;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
@@ -36,6 +39,8 @@ use crate::index::{self, IndexUpdate, RunRow};
 use crate::load;
 use crate::publish;
 
+use isolation::{Aside, guarded};
+
 /// A run whose next timer is further away than this, and that has nothing else to do, is put to sleep.
 const SLEEP_AFTER: Duration = Duration::from_secs(10);
 /// The longest that the shard sleeps while timers are pending: the wall clock may be set meanwhile.
@@ -59,6 +64,10 @@ pub(crate) enum Message {
     Durable { runs: Vec<RunId>, result: Result<Vec<Receipt>, cpd_journal::Error> },
     /// Recovery: an open run that was there before.
     Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool, listens: Option<Arc<Plan>> },
+    /// Why a run did not answer: because it was set aside, or for no reason that is known.
+    Fate { run: RunId, reply: oneshot::Sender<Option<Error>> },
+    /// The engine was dropped: end now.
+    Leave,
     /// Stop when everything under way is durable.
     Stop { reply: oneshot::Sender<()> },
 }
@@ -116,6 +125,11 @@ struct Sleeper {
     wake: Option<Timestamp>,
 }
 
+/// Tells the calls of a run to stop.
+fn cancel_calls(slot: &mut Slot) {
+    slot.calls.drain(..).for_each(|(_, _, token)| token.cancel());
+}
+
 pub(crate) struct Shard {
     shared: Arc<Shared>,
     tx: mpsc::UnboundedSender<Message>,
@@ -128,7 +142,12 @@ pub(crate) struct Shard {
     entry_runs: Vec<RunId>,
     scratch: Vec<u8>,
     in_flight: usize,
+    /// Runs in whose turns this program panicked.
+    asides: RunMap<Aside>,
+    /// A copy of the outcome whose turn is under way: a panic must not make it unknown.
+    under_way: Option<Input>,
     stopping: Option<oneshot::Sender<()>>,
+    leaving: bool,
     failed: Option<Error>,
 }
 
@@ -145,7 +164,10 @@ impl Shard {
             entry_runs: Vec::new(),
             scratch: Vec::new(),
             in_flight: 0,
+            asides: RunMap::default(),
+            under_way: None,
             stopping: None,
+            leaving: false,
             failed: None,
         }
     }
@@ -174,12 +196,13 @@ impl Shard {
                 self.handle(message);
             }
             self.submit();
+            if self.leaving {
+                return;
+            }
             if self.in_flight == 0
                 && let Some(reply) = self.stopping.take()
             {
-                for slot in self.slots.values() {
-                    slot.calls.iter().for_each(|(_, _, token)| token.cancel());
-                }
+                self.slots.values_mut().for_each(cancel_calls);
                 // Whoever asked may have gone: then there is nobody to tell.
                 reply.send(()).ok();
                 return;
@@ -189,21 +212,23 @@ impl Shard {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Start { id, plan, start, reply } => self.start(id, plan, start, reply),
-            Message::Input { run, input, reply } => self.input(run, input, reply),
-            Message::Await { run, reply } => self.wait_for(run, reply),
-            Message::Inspect { run, reply } => {
-                let state = self.wake_up(run).map(|slot| slot.run.clone());
+            Message::Start { id, plan, start, reply } => self.isolated(id, |s| s.start(id, plan, start, reply)),
+            Message::Input { run, input, reply } => self.isolated(run, |s| s.input(run, input, reply)),
+            Message::Await { run, reply } => self.isolated(run, |s| s.wait_for(run, reply)),
+            Message::Inspect { run, reply } => self.isolated(run, |s| {
+                let state = s.wake_up(run).map(|slot| slot.run.clone());
                 drop(reply.send(state));
-            }
+            }),
             Message::Durable { runs, result } => self.durable(runs, result),
             Message::Adopt { run, last, wake, load, listens } => {
                 if let Some(plan) = listens {
                     self.listeners.insert(run, plan);
                 }
-                self.adopt(run, last, wake, load);
+                self.isolated(run, |s| s.adopt(run, last, wake, load));
             }
             Message::Event { event, reply } => drop(reply.send(self.give(&event))),
+            Message::Fate { run, reply } => drop(reply.send(self.aside(run))),
+            Message::Leave => self.leaving = true,
             Message::Stop { reply } => self.stopping = Some(reply),
         }
     }
@@ -222,6 +247,8 @@ impl Shard {
         }
         let begin = if self.shared.dispatching { machine::turn::start } else { machine::turn::start_only };
         let (run, turn) = begin(id, plan, start, &self.shared.env(at));
+        #[cfg(test)]
+        self.shared.hooks.before_turn(&run);
         let slot = Slot {
             run,
             chain: Chain::start(StreamId(id.0)),
@@ -248,7 +275,7 @@ impl Shard {
             }
             return;
         }
-        let slot = match self.wake_up(id) {
+        let slot = match self.still_taken(id, &input).and_then(|()| self.wake_up(id)) {
             Ok(slot) => slot,
             Err(error) => {
                 if let Some(reply) = reply {
@@ -265,7 +292,16 @@ impl Shard {
         let shared = self.shared.clone();
         let slot = self.slots.get_mut(&id).expect("it was woken above");
         let env = shared.env(at);
-        let turn = if shared.dispatching { slot.run.turn(input, &env) } else { slot.run.take(input, &env) };
+        let turn = if shared.dispatching && !self.asides.contains_key(&id) {
+            if matches!(input, Input::Outcome { .. } | Input::Reconciled { .. }) {
+                self.under_way = Some(input.clone());
+            }
+            #[cfg(test)]
+            shared.hooks.before_turn(&slot.run);
+            slot.run.turn(input, &env)
+        } else {
+            slot.run.take(input, &env)
+        };
         match turn {
             Ok(turn) if turn.events.is_empty() => {
                 if let Some(reply) = reply {
@@ -289,7 +325,7 @@ impl Shard {
         let runs: Vec<RunId> = wanting.map(|(id, _)| *id).collect();
         let deliver = |id| {
             let (reply, done) = oneshot::channel();
-            self.input(id, Input::Event(event.clone()), Some(reply));
+            self.isolated(id, |s| s.input(id, Input::Event(event.clone()), Some(reply)));
             (id, done)
         };
         runs.into_iter().map(deliver).collect()
@@ -373,26 +409,34 @@ impl Shard {
         for (id, receipt) in runs.into_iter().zip(receipts) {
             let slot = self.slots.get_mut(&id).expect("a run with an entry under way is there");
             let before = slot.durable_seq;
-            let Unsynced { at, end, commands, events, reply, key } =
-                slot.unsynced.take().expect("an entry was under way");
-            slot.durable_seq = end;
-            next = Some(Lsn(receipt.lsn.0 + (end - before)));
-            rows.push((id, RunRow::of(&slot.run, at, receipt.position)));
-            keys.extend(key.map(|key| (key, id)));
-            if let Some(observer) = &self.shared.observer {
-                observer.observe(&slot.run, at, before, &events);
-            }
-            if let Some(reply) = reply {
-                drop(reply.send(Ok(())));
-            }
-            for command in commands {
-                self.perform(id, command);
-            }
-            self.go_on(id);
+            let unsynced = slot.unsynced.take().expect("an entry was under way");
+            slot.durable_seq = unsynced.end;
+            next = Some(Lsn(receipt.lsn.0 + (unsynced.end - before)));
+            rows.push((id, RunRow::of(&slot.run, unsynced.at, receipt.position)));
+            keys.extend(unsynced.key.map(|key| (key, id)));
+            self.isolated(id, |shard| shard.release(id, before, unsynced));
         }
         if let Some((first, end)) = first.zip(next) {
             self.shared.indexer.update(IndexUpdate { first, end, rows, keys });
         }
+    }
+
+    /// Lets go of what was held back until the entry was durable.
+    fn release(&mut self, id: RunId, before: u64, unsynced: Unsynced) {
+        let Unsynced { at, commands, events, reply, .. } = unsynced;
+        if let Some(reply) = reply {
+            drop(reply.send(Ok(())));
+        }
+        if let Some(observer) = &self.shared.observer
+            && let Some(slot) = self.slots.get(&id)
+            && let Err(panic) = guarded(|| observer.observe(&slot.run, at, before, &events))
+        {
+            tracing::error!(run = %id, panic = %panic, "the observer panicked; the run goes on");
+        }
+        for command in commands {
+            self.perform(id, command);
+        }
+        self.go_on(id);
     }
 
     /// The journal failed: nothing is released, everybody who waits is told, nothing more is taken.
@@ -411,7 +455,7 @@ impl Shard {
             for reply in slot.mailbox.drain(..).filter_map(|(_, reply)| reply) {
                 drop(reply.send(Err(error.clone())));
             }
-            slot.calls.iter().for_each(|(_, _, token)| token.cancel());
+            cancel_calls(&mut slot);
         }
     }
 
@@ -450,10 +494,10 @@ impl Shard {
                     }
                     dispatch::Performed::Later(future) => {
                         slot.calls.push((act, attempt, token));
-                        self.shared.tracker.spawn(async move {
-                            let input = future.await;
+                        let call = dispatch::InFlight::new(future, self.shared.clone());
+                        self.shared.tracker.spawn(call.outcome(move |input| {
                             drop(tx.send(Message::Input { run: id, input, reply: None }));
-                        });
+                        }));
                     }
                 }
             }
@@ -462,14 +506,13 @@ impl Shard {
                 if !self.shared.dispatching {
                     return;
                 }
-                let (shared, tx) = (Arc::downgrade(&self.shared), self.tx.downgrade());
+                let Some(shards) = self.shared.router.get().cloned() else { return };
                 self.shared.tracker.spawn(async move {
                     // Whoever could not take it down has failed as a whole: the next process publishes it again, and whoever
                     // has it already does not take it twice.
-                    if publish::publish(&shared, event).await.is_ok()
-                        && let Some(tx) = tx.upgrade()
-                    {
-                        drop(tx.send(Message::Input { run: id, input: Input::Published { act }, reply: None }));
+                    if publish::publish(&shards, event).await.is_ok() {
+                        // Unless the engine has ended.
+                        drop(shards.send(id, Message::Input { run: id, input: Input::Published { act }, reply: None }));
                     }
                 });
             }
@@ -490,7 +533,7 @@ impl Shard {
         let slot = self.slots.get_mut(&id).expect("it was there a line above");
         if let Some((input, reply)) = slot.mailbox.pop_front() {
             self.input(id, input, reply);
-        } else if slot.run.has_more() && self.shared.dispatching {
+        } else if slot.run.has_more() && self.shared.dispatching && !self.asides.contains_key(&id) {
             self.input(id, Input::Continue, None);
         } else {
             self.rest(id);
@@ -518,7 +561,8 @@ impl Shard {
             return;
         }
         debug_assert!(!slot.run.wake_sources().is_empty(), "run {id} stalls");
-        let wake = slot.run.next_wake();
+        let aside = self.asides.contains_key(&id);
+        let wake = if aside { None } else { slot.run.next_wake() };
         let busy = slot.run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
         if let Some(at) = wake
             && wake != slot.wake
@@ -527,7 +571,7 @@ impl Shard {
         }
         slot.wake = wake;
         let far = wake.is_none_or(|at| at.since(self.shared.clock.now()) > SLEEP_AFTER);
-        if far && !busy && slot.waiters.is_empty() && !slot.run.has_more() {
+        if far && !busy && slot.waiters.is_empty() && (aside || !slot.run.has_more()) {
             let last = slot.chain.last();
             self.slots.remove(&id);
             self.sleeping.insert(id, Sleeper { last, wake });
@@ -538,6 +582,9 @@ impl Shard {
 
     /// The slot of a run, folded from the journal again if it sleeps.
     fn wake_up(&mut self, id: RunId) -> Result<&mut Slot, Error> {
+        if let Some(aside) = self.asides.get(&id).filter(|aside| aside.lost) {
+            return Err(aside.error(id));
+        }
         if let Some(sleeper) = self.sleeping.get(&id) {
             let (run, chain) = load::run(&self.shared, id, sleeper.last)?;
             let wake = sleeper.wake;
@@ -598,7 +645,15 @@ impl Shard {
     }
 
     fn wait_for(&mut self, id: RunId, reply: oneshot::Sender<Result<RunEnd, Error>>) {
+        let aside = self.aside(id);
         match self.wake_up(id) {
+            // It may still have been cancelled after it was set aside.
+            Ok(slot)
+                if slot.run.is_open()
+                    && let Some(error) = aside =>
+            {
+                drop(reply.send(Err(error)))
+            }
             Ok(slot) if slot.run.is_open() || slot.unsynced.is_some() => slot.waiters.push(reply),
             Ok(slot) => drop(reply.send(Ok(RunEnd::of(&slot.run)))),
             Err(error) => drop(reply.send(Err(error))),
@@ -632,7 +687,7 @@ impl Shard {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.wake = None;
                 }
-                self.input(id, Input::Tick, None);
+                self.isolated(id, |shard| shard.input(id, Input::Tick, None));
             }
         }
     }

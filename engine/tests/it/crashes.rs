@@ -7,6 +7,8 @@ use cpd_connector_api::{Outcome, Problem, Reconciled, Standard};
 use cpd_core::json;
 use cpd_core::machine::{CallPhase, Resolution};
 use cpd_engine::{Engine, RunEnd, RunHandle, SimClock};
+use cpd_journal::Lsn;
+use cpd_journal::index::{Batch, Driver, Space, open_or_rebuild};
 use tempfile::TempDir;
 
 use crate::support::{World, builder, crashed, open, output, register, until};
@@ -147,10 +149,20 @@ async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
     world.until_called("test.gate", 1).await;
     engine.stop().await.unwrap();
     let index = dir.path().join("index");
-    let breaks: [&dyn Fn(); 2] = [&|| std::fs::remove_dir_all(&index).unwrap(), &|| overwrite(&index)];
-    for break_it in breaks {
+    let gone = || std::fs::remove_dir_all(&index).or_else(|_| std::fs::remove_file(&index)).unwrap();
+    let breaks: [(&dyn Fn(), bool); 6] = [
+        (&gone, false),
+        (&|| overwrite(&index), true),
+        (&|| (gone(), std::fs::write(&index, "a file").unwrap()).1, true),
+        (&|| (gone(), std::os::unix::fs::symlink("index", &index).unwrap()).1, true),
+        (&|| change(dir.path(), Space(4), b"format", &[9, 0, 0, 0]), true),
+        (&|| change(dir.path(), Space(2), &waiting.id().0[..15], &[]), true),
+    ];
+    for (n, (break_it, announced)) in breaks.into_iter().enumerate() {
         break_it();
         let engine = open(dir.path(), &world).await;
+        let rebuilt = &engine.recovered().index_rebuilt;
+        assert_eq!(rebuilt.is_some(), announced, "{n}: {rebuilt:?}");
         assert_eq!(engine.runs(10).unwrap().len(), 2);
         assert_eq!(output(&engine.run(done.id())).await, json!({ "n": 1 }));
         assert_eq!(engine.start("done").key("k").go().await.unwrap().id(), done.id());
@@ -161,6 +173,14 @@ async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
     let engine = open(dir.path(), &world).await;
     output(&engine.run(waiting.id())).await;
     engine.stop().await.unwrap();
+}
+
+/// Changes a row of an index that nobody has open.
+fn change(data: &std::path::Path, space: Space, key: &[u8], value: &[u8]) {
+    let index = open_or_rebuild(Driver::Fjall, &data.join("index/fjall"), Lsn(u64::MAX)).expect("an index").index;
+    let mut batch = Batch::new();
+    batch.put(space, key, value);
+    index.write(batch).expect("a write");
 }
 
 /// Writes nonsense over every file below.

@@ -2,6 +2,7 @@
 
 mod children;
 mod crashes;
+mod dropping;
 mod effects;
 mod events;
 mod looking;
