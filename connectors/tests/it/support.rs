@@ -47,7 +47,7 @@ pub fn client(config: HttpConfig) -> HttpClient {
 }
 
 pub fn http() -> Http {
-    Http::new(client(HttpConfig::default()))
+    Http::new(client(HttpConfig::default()), secrets())
 }
 
 pub fn secrets() -> Arc<BTreeMap<String, Secret>> {
