@@ -119,8 +119,8 @@ impl Demand {
         })
     }
 
-    /// The value of `Authorization`.
-    pub fn answer(&self, login: &Login, part: Part<'_>) -> String {
+    /// The value of `Authorization`, and the hash in it that proves it.
+    pub fn answer(&self, login: &Login, part: Part<'_>) -> (String, String) {
         let hash = |text: &str| self.algorithm.hash.of(text.as_bytes());
         let (user, password) = (login.username.expose(), login.password.expose());
         let counter = format!("{:08x}", part.count);
@@ -166,7 +166,7 @@ impl Demand {
         if let Some(opaque) = &self.opaque {
             answer.push_str(&format!(", {}", quoted("opaque", opaque)));
         }
-        answer
+        (answer, response)
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
             (both, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"),
             (format!("Digest algorithm=MD5, {rest}"), "8ca523f5e9506fed4657c9700eebdbec"),
         ] {
-            let answer = demand(&header).answer(&login("Mufasa", "Circle of Life"), part);
+            let (answer, _) = demand(&header).answer(&login("Mufasa", "Circle of Life"), part);
             let read = &challenges(&answer)[0];
             assert_eq!(read.get("response"), Some(response), "{answer}");
             assert_eq!(read.get("username"), Some("Mufasa"));
@@ -248,7 +248,7 @@ mod tests {
     fn the_second_example_of_rfc_7616_hides_the_users_name() {
         let header = r#"Digest realm="api@example.org", qop="auth", algorithm=SHA-512-256, nonce="5TsQWLVdgBdmrQ0XsxbDODV+57QdFR34I9HAbC/RVvkK", opaque="HRPCssKJSGjCrkzDg8OhwpzCiGPChXYjwrI2QmXDnsOS", charset=UTF-8, userhash=true"#;
         let part = get("/doe.json", "NTg6RKcb9boFIAS3KrFK9BGeh+iDa/sm6jUMp2wds69v");
-        let answer = demand(header).answer(&login("J\u{e4}s\u{f8}n Doe", "Secret, or not?"), part);
+        let (answer, _) = demand(header).answer(&login("J\u{e4}s\u{f8}n Doe", "Secret, or not?"), part);
         let read = &challenges(&answer)[0];
         let user = "793263caabb707a56211940d90411ea4a575adeccb7e360aeb624ed06ece9b0b";
         assert_eq!((read.get("username"), read.get("userhash")), (Some(user), Some("true")));
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn a_server_without_qop_gets_no_counter() {
         let header = r#"Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093", opaque="5ccc069c403ebaf9f0171e9517f40e41""#;
-        let answer = demand(header).answer(&login("Mufasa", "CircleOfLife"), get("/dir/index.html", "unused"));
+        let (answer, _) = demand(header).answer(&login("Mufasa", "CircleOfLife"), get("/dir/index.html", "unused"));
         let read = &challenges(&answer)[0];
         assert_eq!(read.get("response"), Some("1949323746fe6a43ef61f9606e7febea"), "{answer}");
         assert_eq!((read.get("nc"), read.get("cnonce"), read.get("algorithm")), (None, None, None));
@@ -268,8 +268,9 @@ mod tests {
 
     #[test]
     fn a_session_hashes_the_nonces_and_auth_int_the_body() {
-        let ask =
-            |header: &str, body: &'static [u8]| demand(header).answer(&login("u", "p"), Part { body, ..get("/", "c") });
+        let ask = |header: &str, body: &'static [u8]| {
+            demand(header).answer(&login("u", "p"), Part { body, ..get("/", "c") }).0
+        };
         let h = |text: &str| hex(&Sha256::digest(text));
         let header = "Digest realm=r, nonce=n, algorithm=sha-256-SESS, qop=auth";
         let expected = h(&format!("{}:n:00000001:c:auth:{}", h(&format!("{}:n:c", h("u:r:p"))), h("GET:/")));
@@ -282,7 +283,7 @@ mod tests {
 
     #[test]
     fn names_are_quoted_or_encoded() {
-        let answer = |user: &str| demand("Digest realm=r, nonce=n").answer(&login(user, "p"), get("/", "c"));
+        let answer = |user: &str| demand("Digest realm=r, nonce=n").answer(&login(user, "p"), get("/", "c")).0;
         assert!(answer("a\"b\\c").contains(r#"username="a\"b\\c""#));
         assert!(answer("Jäsøn Doe").contains("username*=UTF-8''J%C3%A4s%C3%B8n%20Doe"));
     }

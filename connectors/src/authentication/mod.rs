@@ -252,8 +252,8 @@ impl Credentials for Session<'_> {
                 count: *count,
                 cnonce: &cnonce,
             };
-            let value = demand.answer(login, part);
-            self.redactor.add(Secret::new(&value));
+            let (value, proof) = demand.answer(login, part);
+            self.redactor.add(Secret::new(proof));
             sensitive(&value).map(Some).map_err(Trouble::Refused)
         })
     }

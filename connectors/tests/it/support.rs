@@ -51,7 +51,8 @@ pub fn http() -> Http {
 }
 
 pub fn secrets() -> Arc<BTreeMap<String, Secret>> {
-    Arc::new(BTreeMap::from([("token".to_owned(), Secret::new(TOKEN))]))
+    let login = Secret::new(r#"{"username": "somebody", "password": "hunter2x"}"#);
+    Arc::new(BTreeMap::from([("token".to_owned(), Secret::new(TOKEN)), ("login".to_owned(), login)]))
 }
 
 pub fn atlas_config(url: &str) -> AtlasConfig {
