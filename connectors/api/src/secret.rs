@@ -115,10 +115,16 @@ impl Redactor {
         let mut clean = bytes.to_vec();
         for secret in &self.0 {
             let secret = secret.expose().as_bytes();
-            let mut from = 0;
-            while let Some(at) = clean[from..].windows(secret.len()).position(|w| w == secret).map(|at| from + at) {
-                clean.splice(at..at + secret.len(), Self::MARK.bytes());
-                from = at + Self::MARK.len();
+            // What is left is copied once, however often the secret stands in it.
+            let (mut whole, mut rest) = (Vec::new(), clean.as_slice());
+            while let Some(at) = find(rest, secret) {
+                whole.extend_from_slice(&rest[..at]);
+                whole.extend_from_slice(Self::MARK.as_bytes());
+                rest = &rest[at + secret.len()..];
+            }
+            if !whole.is_empty() {
+                whole.extend_from_slice(rest);
+                clean = whole;
             }
         }
         clean
@@ -166,6 +172,18 @@ impl Redactor {
     }
 }
 
+/// Where `needle`, which is not empty, begins in `bytes`.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        from += bytes[from..].iter().position(|b| *b == needle[0])?;
+        if bytes[from..].starts_with(needle) {
+            return Some(from);
+        }
+        from += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,6 +216,10 @@ mod tests {
         let redactor = Redactor::new([Secret::new("hunter2")]);
         assert_eq!(redactor.bytes(b"\xffhunter2hunter2\xfe"), b"\xff[redacted][redacted]\xfe");
         assert_eq!(redactor.bytes(b"\xffhunt"), b"\xffhunt");
+        assert_eq!(redactor.bytes(b"hhunter2"), b"h[redacted]");
+        assert_eq!(redactor.bytes(b""), b"");
+        let many = Redactor::new([Secret::new("aaaa")]).bytes(&vec![b'a'; 4 << 20]);
+        assert_eq!(many.len(), Redactor::MARK.len() << 20, "in one pass, or this would not end");
     }
 
     #[test]

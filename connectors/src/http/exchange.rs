@@ -59,7 +59,7 @@ impl HttpClient {
     ) -> Result<Answer, Trouble> {
         let limit = Duration::from_millis(self.config().timeout_ms);
         let limit = call.timeout.map_or(limit, |own| own.min(limit));
-        let end = Instant::now() + limit;
+        let mut end = Instant::now() + limit;
         let (origin, mut took_effect, mut hops) = (call.url.origin(), false, 0);
         loop {
             // After a `POST` that was answered with a redirect, no trouble of the second request undoes the first.
@@ -67,9 +67,12 @@ impl HttpClient {
                 |trouble: Trouble| if took_effect { Trouble::Unknown(trouble.into_problem()) } else { trouble };
             if let Some(credentials) = &mut credentials {
                 call.headers.remove(AUTHORIZATION);
+                // Credentials have limits of their own; the time that they take is not the call's.
+                let asked = Instant::now();
                 if let Some(value) = credentials.authorization(&call).await.map_err(certain)? {
                     call.headers.insert(AUTHORIZATION, value);
                 }
+                end += asked.elapsed();
             }
             sent.set(true);
             let answer = self.hop(&call, end, took_effect).await.map_err(certain)?;
