@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cpd_connector_api::Connector;
+use cpd_connector_api::secret::{NoSecrets, Secrets};
 use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
@@ -60,6 +61,7 @@ pub(crate) struct Shared {
     /// Ends every call in flight.
     pub ended: CancellationToken,
     pub dispatching: bool,
+    pub secrets: Arc<dyn Secrets>,
     pub router: std::sync::OnceLock<Shards>,
     /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
     pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
@@ -148,6 +150,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     observer: Option<Arc<dyn Observer>>,
+    secrets: Arc<dyn Secrets>,
     shards: usize,
     dispatching: bool,
     limits: Limits,
@@ -223,6 +226,13 @@ impl Builder {
         self
     }
 
+    /// Where the secrets come from that definitions mention; by default there are none.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Arc<dyn Secrets>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -275,6 +285,7 @@ impl Builder {
             index: Mutex::new(Some(index)),
             lock: Mutex::new(Some(lock)),
             dispatching: self.dispatching,
+            secrets: self.secrets,
             router: std::sync::OnceLock::new(),
             engine: tokio::sync::SetOnce::new(),
             asides: Asides::begin(&self.data, self.dispatching),
@@ -408,6 +419,7 @@ impl Engine {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy::default()),
             observer: None,
+            secrets: Arc::new(NoSecrets),
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),

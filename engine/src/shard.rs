@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use cpd_core::Value;
 use cpd_core::definition::plan::Plan;
+use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
@@ -469,7 +470,15 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let request = dispatch::request(&slot.run, &call, token.clone());
+                let mut request = dispatch::request(&slot.run, &call, token.clone());
+                let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
+                    Ok(redactor) => redactor,
+                    Err(problem) => {
+                        let outcome = CallOutcome::Refused(problem);
+                        slot.mailbox.push_back((Input::Outcome { act, attempt, outcome }, None));
+                        return;
+                    }
+                };
                 let tx = self.tx.clone();
                 if &*request.operation == child::OPERATION {
                     let input = slot.run.act(act).map(|a| a.input.clone()).unwrap_or_default();
@@ -487,7 +496,7 @@ impl Shard {
                     });
                     return;
                 }
-                match dispatch::perform(&self.shared, request, reconcile, act, attempt) {
+                match dispatch::perform(&self.shared, request, redactor, reconcile, act, attempt) {
                     dispatch::Performed::Now(input) => {
                         // The outcome is an input like any other, only sooner.
                         slot.mailbox.push_back((input, None));

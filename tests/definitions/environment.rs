@@ -38,7 +38,7 @@ impl Installed {
             training: TrainingConfig { url: nowhere, token_secret: None, callback_url: None, poll: Poll::default() },
         };
         let connectors: [Box<dyn Connector>; 4] = [
-            Box::new(Http::new(client.clone())),
+            Box::new(Http::new(client.clone(), Arc::new(NoSecrets))),
             Box::new(DriftConnector::new(DriftConfig::new("."))),
             Box::new(Atlas::mlflow(&atlas, client.clone(), Arc::new(NoSecrets)).expect("Atlas")),
             Box::new(Agent::new(Arc::new(BTreeMap::<String, Arc<AgentDocument>>::new()), client, Arc::new(NoSecrets))),

@@ -6,5 +6,6 @@ mod dropping;
 mod effects;
 mod events;
 mod looking;
+mod secrets;
 mod starting;
 mod support;

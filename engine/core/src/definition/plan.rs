@@ -61,6 +61,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// What names were resolved to, in order of name.
     pub pins: Vec<Pin>,
+    /// `use.secrets`: the names of the secrets that its calls may mention.
+    pub secrets: Vec<Arc<str>>,
     /// `metadata.cpd.idempotency.key`, evaluated on the transformed input when no key is given at the start.
     pub start_key: Option<Program>,
     /// Default `metadata.cpd.schedule.input`-like input of a run started without one.

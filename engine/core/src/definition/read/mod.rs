@@ -12,6 +12,7 @@
 //! A construct that is part of the language but not built is refused by [`Reader::not_yet`]; grep for it to see what is
 //! missing.
 
+mod authentication;
 mod call;
 mod components;
 mod data;
@@ -52,6 +53,8 @@ pub struct Reader<'a> {
     warnings: usize,
     /// One that is not kept.
     spare: Option<Diagnostic>,
+    /// Whether `$secrets` may be mentioned in what is being read: it is evaluated when a call is made.
+    may_seal: bool,
     /// Jumps out of the tasks of the list that is being read.
     jumps: Vec<Jump<'a>>,
     /// Diagnostics about jumps to nowhere, with the name that they wanted.
@@ -79,6 +82,7 @@ pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Pla
         errors: 0,
         warnings: 0,
         spare: None,
+        may_seal: false,
         jumps: vec![],
         lost: vec![],
     };
@@ -184,6 +188,7 @@ impl<'a> Reader<'a> {
             document: head.document,
             nodes,
             pins,
+            secrets: std::mem::take(&mut self.components.secrets),
             start_key: head.cpd.start_key,
             default_input: head.cpd.default_input.unwrap_or_else(Value::object),
         }

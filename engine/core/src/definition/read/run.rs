@@ -47,7 +47,7 @@ impl<'a> Reader<'a> {
         }
         let operation = self.operation(yaml, Reference { name: &name, version: None, catalog: None })?;
         self.arguments(&operation, Some(yaml), &yaml.value, yaml);
-        let with = self.template(yaml, within)?;
+        let with = self.arguments_of(yaml, &yaml.value, within)?;
         let _ = id;
         Some(Action::Call(Call { operation, with }))
     }
