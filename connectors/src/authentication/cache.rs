@@ -148,7 +148,7 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use cpd_connector_api::{Problem, Standard};
-    use tokio::sync::Notify;
+    use tokio::sync::Semaphore;
 
     use super::*;
 
@@ -186,12 +186,12 @@ mod tests {
 
     /// Runs `asks` callers, the first of which fetches until it is let go when all the others wait for it.
     async fn together(asks: u32, result: Result<Grant, Trouble>) -> (u32, Vec<Result<Secret, Trouble>>) {
-        let (tokens, fetches, go) = (Tokens::default(), AtomicU32::new(0), Notify::new());
+        let (tokens, fetches, go) = (Tokens::default(), AtomicU32::new(0), Semaphore::new(0));
         let (one_fetch, tokens, gate) = (&fetches, &tokens, &go);
         let ask = async |_| {
             let fetch = async |_| {
                 one_fetch.fetch_add(1, Ordering::SeqCst);
-                gate.notified().await;
+                drop(gate.acquire().await);
                 result.clone()
             };
             tokens.get([0; 32], || Timestamp(0), fetch).await
@@ -200,7 +200,7 @@ mod tests {
         tokio::pin!(asked);
         // One poll brings every caller to where it waits; the gate then opens for the one who fetches.
         tokio::select! { biased; _ = &mut asked => panic!("went through a closed gate"), () = std::future::ready(()) => {} }
-        go.notify_one();
+        go.add_permits(1);
         let results = asked.await;
         (fetches.load(Ordering::SeqCst), results)
     }

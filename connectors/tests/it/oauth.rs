@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use cpd_connector_api::clock::Clock;
 use cpd_connector_api::secret::Secret;
-use cpd_connector_api::{Connector, Outcome, Problem, Value, json};
+use cpd_connector_api::{Connector, Outcome, Problem, Request, Value, json};
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::http::{Http, HttpClient, HttpConfig};
 use ring::rand::SystemRandom;
@@ -17,7 +17,7 @@ use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject;
 
 use crate::authority::{Authority, Proof, Rules, SECRET};
-use crate::server::Reply;
+use crate::server::{Reply, Server};
 use crate::support::*;
 
 const RSA: &str = include_str!("keys/rsa.pem");
@@ -35,11 +35,14 @@ fn connector_with(authority: &Authority, config: HttpConfig) -> Http {
 }
 
 /// A call of the guarded service as `method`, with a policy.
-fn ask(authority: &Authority, method: &str, policy: Value) -> cpd_connector_api::Request {
+fn ask(authority: &Authority, method: &str, policy: Value) -> Request {
     let endpoint = json!({"uri": authority.server.url("/service"), "authentication": policy});
-    let mut request = request("http.request", "k", json!({"method": method, "endpoint": endpoint}));
-    request.deadline = None;
-    request
+    request_without_deadline(json!({"method": method, "endpoint": endpoint}))
+}
+
+/// The clock of these tests is not the machine's.
+fn request_without_deadline(input: Value) -> Request {
+    Request { deadline: None, ..request("http.request", "k", input) }
 }
 
 async fn get(http: &Http, authority: &Authority, more: Value) -> Outcome {
@@ -222,9 +225,7 @@ async fn a_service_that_refuses_a_token_is_asked_once_more_with_a_fresh_one() {
     let stranger = Authority::start(Rules::default()).await;
     let endpoint =
         json!({"uri": stranger.server.url("/service"), "authentication": {"oauth2": authority.policy(&json!({}))}});
-    let mut request = request("http.request", "k", json!({"method": "POST", "endpoint": endpoint}));
-    request.deadline = None;
-    let outcome = http.call(request).await;
+    let outcome = http.call(request_without_deadline(json!({"method": "POST", "endpoint": endpoint}))).await;
     let (name, kind, status, said) = failed(&outcome);
     assert_eq!((name, kind.as_str(), status), ("refused", "communication", 401), "{said}");
     assert_eq!(stranger.server.count("/service"), 2);
@@ -313,18 +314,41 @@ async fn a_call_that_is_cancelled_while_it_waits_for_a_token_did_not_happen() {
     let authority = Authority::start(Rules { instead: Some(Reply::never()), ..Rules::default() }).await;
     let http = connector(&authority);
     let request = ask(&authority, "POST", json!({"oauth2": authority.policy(&json!({}))}));
+    let outcome = cancelled_when(&http, request, || !authority.server.asked().is_empty()).await;
+    let (name, kind, _, said) = failed(&outcome);
+    assert_eq!((name, kind.as_str()), ("failed", "timeout"), "not unknown, although it is a POST: {said}");
+    assert_eq!(authority.server.count("/service"), 0);
+
+    // Nor did one that the service has turned away, while it waits for a fresh token.
+    authority.change(|rules| rules.instead = None);
+    output(get(&http, &authority, json!({})).await);
+    authority.revoke(true);
+    authority.change(|rules| rules.instead = Some(Reply::never()));
+    let asked = authority.server.asked().len();
+    let request = ask(&authority, "POST", json!({"oauth2": authority.policy(&json!({}))}));
+    let outcome = cancelled_when(&http, request, || authority.server.asked().len() == asked + 2).await;
+    assert_eq!(failed(&outcome).0, "failed", "{outcome:?}");
+
+    // But one that the service is at work on may have.
+    let silent = Server::start(|_| Reply::never()).await;
+    let endpoint = json!({"uri": silent.url("/"), "authentication": {"bearer": {"token": TOKEN}}});
+    let request = request_without_deadline(json!({"method": "POST", "endpoint": endpoint}));
+    let outcome = cancelled_when(&http, request, || !silent.asked().is_empty()).await;
+    assert_eq!(failed(&outcome).0, "unknown", "{outcome:?}");
+}
+
+/// The end of a call that is cancelled as soon as something is so.
+async fn cancelled_when(http: &Http, request: Request, so: impl Fn() -> bool) -> Outcome {
     let cancel = request.cancel.clone();
     let call = http.call(request);
     tokio::pin!(call);
-    let asked = async {
-        while authority.server.asked().is_empty() {
+    let waited = async {
+        while !so() {
             tokio::task::yield_now().await;
         }
     };
-    tokio::select! { outcome = &mut call => panic!("ended: {outcome:?}"), () = asked => cancel.cancel() }
-    let (name, kind, _, said) = failed(&call.await);
-    assert_eq!((name, kind.as_str()), ("failed", "timeout"), "not unknown, although it is a POST: {said}");
-    assert_eq!(authority.server.count("/service"), 0);
+    tokio::select! { outcome = &mut call => panic!("ended: {outcome:?}"), () = waited => cancel.cancel() }
+    call.await
 }
 
 #[tokio::test]
@@ -338,9 +362,7 @@ async fn tokens_and_secrets_vanish_from_whatever_echoes_them() {
         // The secret travels in a header as well, so that the service echoes it, too.
         let headers = json!({"x-echo": "cl!ent s3cret/+&=", "x-encoded": "cl%21ent%20s3cret%2F%2B%26%3D%C3%A9"});
         let input = json!({"method": "GET", "endpoint": endpoint, "output": mode, "headers": headers});
-        let mut request = request("http.request", "k", input);
-        request.deadline = None;
-        let outcome = http.call(request).await;
+        let outcome = http.call(request_without_deadline(input)).await;
         let Outcome::Succeeded(success) = &outcome else { panic!("{outcome:?}") };
         assert_eq!(success.evidence, None);
         let shown = match mode {
