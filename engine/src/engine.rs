@@ -629,10 +629,11 @@ impl Starting<'_> {
             drop(cell);
             if keys.is_time() {
                 let (shared, tracker) = (shared.clone(), shared.tracker.clone());
-                tracker.spawn_blocking(move || match shared.index() {
-                    Ok(index) => keys.prune(&shared.indexer, &*index),
-                    // The engine has stopped, and the keys go with it.
-                    Err(_) => (),
+                tracker.spawn_blocking(move || {
+                    // If there is no index the engine has stopped, and the keys go with it.
+                    if let Ok(index) = shared.index() {
+                        keys.prune(&shared.indexer, &*index);
+                    }
                 });
             }
             started
