@@ -6,7 +6,7 @@
 //! | space | key | value |
 //! |---|---|---|
 //! | `RUNS` | run id | [`RunRow`] |
-//! | `OPEN` | run id | nothing: the run has not ended |
+//! | `OPEN` | run id | [`OpenRow`]: the run has not ended |
 //! | `KEYS` | hash of workflow and start key | run id |
 //! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
@@ -39,7 +39,7 @@ pub(crate) const META: Space = Space(4);
 /// Key in [`META`]: the number of the form that rows have.
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The form of this file. An index of any other form is made again from the log.
-pub(crate) const FORMAT_NUMBER: u32 = 3;
+pub(crate) const FORMAT_NUMBER: u32 = 4;
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 
@@ -121,6 +121,26 @@ pub struct RowWake {
     pub timer: Option<i64>,
     /// Whether it has calls in flight or more to do at once: recovery must load it.
     pub busy: bool,
+}
+
+/// What a start needs to know of an open run. It stands in a space of its own, so that a start reads the rows of the runs
+/// that are open, one behind the other, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenRow {
+    /// Where its last entry is.
+    pub last: u64,
+    /// Digest of its plan.
+    pub plan: [u8; 32],
+    /// Its phase.
+    pub phase: RowPhase,
+    /// What wakes it, as in [`RunRow`].
+    pub wake: Option<RowWake>,
+}
+
+impl OpenRow {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        cpd_journal::codec::decode(bytes, crate::codec::PAYLOAD_MAX).ok()
+    }
 }
 
 impl RunRow {
@@ -352,7 +372,13 @@ pub(crate) fn put_row(batch: &mut Batch, id: RunId, row: &RunRow) {
     cpd_journal::codec::encode(row, &mut bytes).expect("a row has a form that the format holds");
     batch.put(RUNS, id.0, bytes);
     if row.phase.is_open() {
-        batch.put(OPEN, id.0, []);
+        let mut open = Vec::with_capacity(24);
+        cpd_journal::codec::encode(
+            &OpenRow { last: row.last, plan: row.plan, phase: row.phase, wake: row.wake },
+            &mut open,
+        )
+        .expect("a row has a form that the format holds");
+        batch.put(OPEN, id.0, open);
     } else {
         batch.delete(OPEN, id.0);
     }

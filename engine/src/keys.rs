@@ -80,6 +80,11 @@ impl StartKeys {
     }
 
     #[cfg(test)]
+    pub(crate) fn is_pruning(&self) -> bool {
+        self.cells.lock().prune_at == usize::MAX
+    }
+
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.cells.lock().by_key.len()
     }

@@ -1,7 +1,7 @@
 //! Recovery: plan, then execute.
 //!
-//! The plan is made from the index and the part of the log that the index has not seen; it can be printed and asserted on
-//! before anything is done. Executing it hands every open run to its shard: runs with calls in flight, with something left
+//! The plan is made from the rows of open runs in the index, which one scan reads, and the part of the log that the index
+//! has not seen; it can be printed and asserted on before anything is done. Executing it hands every open run to its shard: runs with calls in flight, with something left
 //! to decide, or touched after the index was last written are folded at once; all others only leave a timer.
 //!
 //! An index that cannot be read, or that another version wrote, is put aside, and made again from the log.
@@ -21,7 +21,7 @@ use cpd_journal::index::{
 use cpd_journal::{Lsn, Position, Reader, Recovered};
 
 use crate::error::Error;
-use crate::index::{self, FORMAT, FORMAT_NUMBER, META, OPEN, REGISTRY_LAST, RUNS};
+use crate::index::{self, FORMAT, FORMAT_NUMBER, META, OPEN, OpenRow, REGISTRY_LAST};
 use crate::registry::Registry;
 use crate::shard::Message;
 
@@ -148,10 +148,10 @@ impl Recovery {
     fn plan(index: &dyn Index, reader: &Reader, journal: Recovered) -> Result<Self, Unplanned> {
         let (applied, caught_up) = index::catch_up(index, reader, Lsn(index.applied()?.0 + 1))?;
         let mut runs = Vec::new();
-        for (key, _) in index.scan(OPEN, &Range::all(), Direction::Ascending, usize::MAX)? {
+        for (key, value) in index.scan(OPEN, &Range::all(), Direction::Ascending, usize::MAX)? {
             let unreadable = || Unplanned::Index(format!("its row {key:02x?} of an open run cannot be read"));
             let id = <[u8; 16]>::try_from(&*key).map_err(|_| unreadable())?;
-            let row = index.get(RUNS, &id)?.and_then(|bytes| index::read_row(&bytes)).ok_or_else(unreadable)?;
+            let row = OpenRow::read(&value).ok_or_else(unreadable)?;
             let (last, plan) = (Position(row.last), Digest(row.plan));
             runs.push(match row.wake {
                 Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy, plan },

@@ -175,6 +175,35 @@ async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
     engine.stop().await.unwrap();
 }
 
+/// A start read the row of every run, one by one, however many were open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_needs_nothing_of_an_index_but_the_rows_of_open_runs() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let begin = cpd_core::time::Timestamp(1_795_392_000_000_000);
+    let engine = builder(dir.path(), &world).clock(SimClock::new(begin)).open().await.unwrap();
+    register(&engine, "w", "do:\n  - a: { wait: PT1H }").await;
+    register(&engine, "two", "do:\n  - a: { call: test.gate, with: {} }").await;
+    let waiting = engine.start("w").go().await.unwrap().id();
+    let paused = engine.start("w").go().await.unwrap().id();
+    engine.run(paused).pause("me", "a while").await.unwrap();
+    let busy = engine.start("two").go().await.unwrap().id();
+    world.until_called("test.gate", 1).await;
+    engine.stop().await.unwrap();
+    for id in [waiting, paused, busy] {
+        change(dir.path(), Space(1), &id.0, b"not a row");
+    }
+    world.gate.open();
+    let late = SimClock::new(begin.plus(Duration::from_secs(7200)));
+    let engine = builder(dir.path(), &world).clock(late).open().await.unwrap();
+    let recovered = engine.recovered();
+    assert_eq!((recovered.open_runs, recovered.resumed_runs, recovered.caught_up), (3, 1, 0));
+    for id in [waiting, busy] {
+        output(&engine.run(id)).await;
+    }
+    assert_eq!(engine.run(paused).state().await.unwrap().phase, cpd_core::machine::Phase::Paused);
+    engine.stop().await.unwrap();
+}
+
 /// Changes a row of an index that nobody has open.
 fn change(data: &std::path::Path, space: Space, key: &[u8], value: &[u8]) {
     let index = open_or_rebuild(Driver::Fjall, &data.join("index/fjall"), Lsn(u64::MAX)).expect("an index").index;

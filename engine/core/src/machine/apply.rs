@@ -805,7 +805,8 @@ fn replace(slot: &mut Value, with: &Option<Value>) {
     }
 }
 
-fn exported(context: &Value, export: &Export, output: &Value) -> Value {
+/// The context after an export.
+pub(super) fn exported(context: &Value, export: &Export, output: &Value) -> Value {
     let value = |piece: &Piece| match piece {
         Piece::Output => output.clone(),
         Piece::Value(v) => v.clone(),
