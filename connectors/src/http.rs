@@ -2,7 +2,7 @@
 //!
 //! The engine has filled in templates and expressions and resolved `use` references; here the address is final.
 //! `with` is checked against the schema, the request is made by the [`client`] that all connectors share with the
-//! credentials of [`authentication`](crate::authentication), and the answer is read by its content type ([`content`]).
+//! credentials of [`authentication`], and the answer is read by its content type ([`content`]).
 //! [`verdict`] has the table of what each kind of end means; [`resource`] loads documents that definitions refer to.
 //!
 //! The class of a call depends on its method, so the catalog's `http.request` says at-most-once, the strictest, and

@@ -5,7 +5,7 @@
 //!   hosts, and once a `POST` was answered with "see elsewhere" every later trouble is *unknown*: it took effect.
 //! - [`Credentials`] are asked at every hop. A call that has once left its origin carries none any more, not even when it
 //!   is sent back: the way back was another's idea. A 401 of the origin itself may be worth another try; they say so.
-//! - [`Sent`] remembers whether a request may have reached the other side, for an end that comes from outside.
+//! - `Sent` remembers whether a request may have reached the other side, for an end that comes from outside.
 
 use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, Ordering};
