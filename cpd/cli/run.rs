@@ -190,7 +190,9 @@ pub(crate) fn read_input(text: &str) -> anyhow::Result<Value> {
         }
         Some(file) => (file.to_owned(), std::fs::read(file).with_context(|| format!("read the input from {file}"))?),
     };
-    Value::from_json(&bytes).with_context(|| format!("read {source} as JSON (`-i '{{\"a\": 1}}'`, or `-i @file.json`)"))
+    Value::from_json(&bytes).with_context(|| {
+        format!("read {source} as JSON: expected a document such as '{{\"a\": 1}}', @FILE, or @- for standard input")
+    })
 }
 
 /// Prints events as they become durable, on stderr.
