@@ -687,6 +687,6 @@ impl RunHandle {
         inner.shared.indexer.flush();
         let row = inner.shared.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
         let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
-        crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|(run, _)| run)
+        crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|loaded| loaded.run)
     }
 }

@@ -8,6 +8,7 @@
 //! | `RUNS` | run id | [`RunRow`] |
 //! | `OPEN` | run id | [`OpenRow`]: the run has not ended |
 //! | `KEYS` | hash of workflow and start key | run id |
+//! | `SNAPSHOTS` | run id | the state of a long open run, see [`crate::snapshot`] |
 //! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
 
@@ -27,6 +28,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::shard::RunMap;
+use crate::snapshot::{self, SNAPSHOTS, Source};
 
 /// Rows of runs.
 pub(crate) const RUNS: Space = Space(1);
@@ -218,11 +220,14 @@ pub(crate) struct IndexUpdate {
     /// Start keys of runs whose start is in the batch. They come with the rows: a key in the index always has its run, and
     /// a run that the index has seen always has its key.
     pub keys: Vec<([u8; 16], RunId)>,
+    /// Runs that have ended and may have a snapshot.
+    pub ended: Vec<RunId>,
 }
 
 enum ToIndexer {
     Update(IndexUpdate),
     Registered(Position, Lsn, Lsn),
+    Snapshot(Box<Source>),
     Flush(Sender<()>),
 }
 
@@ -237,8 +242,16 @@ impl Indexer {
     pub(crate) fn spawn(index: Arc<dyn Index>, applied: Lsn) -> std::io::Result<Self> {
         let (tx, rx) = channel();
         let backlog = Arc::new((Mutex::new(0), Condvar::new()));
-        let state =
-            State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
+        let state = State {
+            index,
+            applied,
+            ahead: BTreeMap::new(),
+            rows: RunMap::default(),
+            keys: Vec::new(),
+            registry: None,
+            snapshots: RunMap::default(),
+            written: RunMap::default(),
+        };
         let thread = std::thread::Builder::new().name("cpd-index".to_owned()).spawn(move || state.serve(&rx))?;
         Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), backlog })
     }
@@ -249,6 +262,11 @@ impl Indexer {
 
     pub(crate) fn registered(&self, last: Position, first: Lsn, end: Lsn) {
         self.send(ToIndexer::Registered(last, first, end));
+    }
+
+    /// Writes a snapshot with the next rows.
+    pub(crate) fn snapshot(&self, source: Source) {
+        self.send(ToIndexer::Snapshot(Box::new(source)));
     }
 
     /// Writes everything that was handed over so far.
@@ -287,12 +305,17 @@ struct State {
     rows: RunMap<RunRow>,
     keys: Vec<([u8; 16], RunId)>,
     registry: Option<Position>,
+    /// States to be written down; `None` for one to be forgotten.
+    snapshots: RunMap<Option<Box<Source>>>,
+    /// Events and bytes of the snapshots of open runs that this process has written.
+    written: RunMap<(u64, u64)>,
 }
 
 impl State {
     fn serve(mut self, rx: &Receiver<ToIndexer>) {
         loop {
-            let idle = self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none();
+            let idle =
+                self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none() && self.snapshots.is_empty();
             let message =
                 if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
             let flushed = match message {
@@ -326,6 +349,10 @@ impl State {
                 self.cover(update.first, update.end);
                 self.rows.extend(update.rows);
                 self.keys.extend(update.keys);
+                self.snapshots.extend(update.ended.into_iter().map(|id| (id, None)));
+            }
+            ToIndexer::Snapshot(source) => {
+                self.snapshots.insert(source.run.id, Some(source));
             }
             ToIndexer::Registered(last, first, end) => {
                 self.cover(first, end);
@@ -354,6 +381,21 @@ impl State {
         }
         if let Some(last) = self.registry.take() {
             batch.put(META, REGISTRY_LAST, last.0.to_le_bytes());
+        }
+        for (id, source) in self.snapshots.drain() {
+            let Some(source) = source else {
+                self.written.remove(&id);
+                batch.delete(SNAPSHOTS, id.0);
+                continue;
+            };
+            let (events, bytes) = self.written.get(&id).copied().unwrap_or_default();
+            if source.run.events.saturating_sub(events).saturating_mul(snapshot::BYTES_PER_EVENT) < bytes {
+                continue;
+            }
+            if let Some(bytes) = snapshot::encode(&source) {
+                self.written.insert(id, (source.run.events, bytes.len() as u64));
+                batch.put(SNAPSHOTS, id.0, bytes);
+            }
         }
         self.index.write(batch)
     }
@@ -406,6 +448,9 @@ pub(crate) fn catch_up(index: &dyn Index, reader: &cpd_journal::Reader, from: Ls
         if let Some(row) = project(known, id, &entry)? {
             if fresh && let Some(key) = &row.key {
                 batch.put(KEYS, start_key(&row.workflow, key), id.0);
+            }
+            if !row.phase.is_open() {
+                batch.delete(SNAPSHOTS, id.0);
             }
             rows.insert(id, row);
         }
