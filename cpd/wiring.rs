@@ -3,29 +3,20 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cpd_connector_api::clock::SystemClock as ConnectorClock;
-use cpd_connector_api::secret::{Secret, Secrets};
+use cpd_connector_api::secret::Secrets;
 use cpd_connector_api::{BoxFuture, Connector, OperationSpec, Outcome, Problem, Request, Standard};
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
 use cpd_connectors::atlas::Atlas;
+use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient};
 use cpd_engine::{Builder, Engine, Registry};
 
 use crate::config::{self, Config};
-
-/// Secrets from the environment: `mlflow-token` is `CPD_SECRET_MLFLOW_TOKEN`. Asked for at the moment of a call.
-struct EnvironmentSecrets;
-
-impl Secrets for EnvironmentSecrets {
-    fn secret(&self, name: &str) -> Option<Secret> {
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-        std::env::var(format!("CPD_SECRET_{name}")).ok().map(Secret::new)
-    }
-}
+use crate::secrets::SecretStore;
 
 /// The agents of the engine's registry, once there is an engine.
 #[derive(Clone, Default)]
@@ -76,8 +67,12 @@ impl Connector for Unconfigured {
 /// # Errors
 /// If a connector cannot be made or the directory cannot be opened.
 pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Builder) -> anyhow::Result<Engine> {
+    if let Some(directory) = config.secrets.directory.as_ref().filter(|d| !d.is_dir()) {
+        bail!("find the secrets: {} of [secrets] is not a directory", directory.display());
+    }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
+        .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
@@ -86,8 +81,10 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
 }
 
 fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
-    let secrets: Arc<dyn Secrets> = Arc::new(EnvironmentSecrets);
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
     let client = HttpClient::new(config.connectors.http.clone(), Arc::new(ConnectorClock))?;
+    // One for the process: tokens that one connector has obtained serve the others.
+    let authenticator = Authenticator::new(client.clone(), secrets.clone());
     let drift = DriftConfig {
         allow_absolute: config.connectors.drift.allow_absolute,
         ..DriftConfig::new(&config.connectors.drift.base_dir)
@@ -101,7 +98,7 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         }
     };
     Ok(vec![
-        Arc::new(Http::new(client.clone())),
+        Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,
         Arc::new(Agent::new(Arc::new(agents), client, secrets)),

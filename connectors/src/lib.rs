@@ -2,12 +2,14 @@
 //!
 //! - [`http`]: one HTTP request as an operation, and the client with limits that the other connectors share.
 //! - [`atlas`]: the MLOps platform: models, versions, aliases, figures, training.
+//! - [`authentication`]: who a call says that it is, for every connector that speaks HTTP.
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
 
 pub mod agent;
 pub mod atlas;
+pub mod authentication;
 pub mod drift;
 pub mod http;
 pub mod sandbox;

@@ -205,6 +205,11 @@ pub(crate) fn sentence(source: &WakeSource) -> String {
         WakeSource::Operator { task, problem } => format!(
             "an operator to say what became of {task} ({problem}): `cpd resolve <run> {task} --succeeded JSON | --retry | --failed`"
         ),
+        WakeSource::Event { task, types } if types.is_empty() => format!("an event, at {task}"),
+        WakeSource::Event { task, types } => {
+            format!("an event of type {}, at {task}: `cpd signal <run> TYPE` gives it one", types.join(" or "))
+        }
+        WakeSource::Publication { task } => format!("the event of {task} to reach everybody who listens"),
         WakeSource::Resume => "an operator to resume it: it is paused".to_owned(),
     }
 }
@@ -222,6 +227,11 @@ fn wake_json(source: &WakeSource) -> Value {
         WakeSource::Operator { task, problem } => {
             json!({ "what": "operator", "task": &**task, "problem": problem.to_string() })
         }
+        WakeSource::Event { task, types } => {
+            let types: Value = types.iter().map(|t| Value::Str(t.clone())).collect();
+            json!({ "what": "event", "task": &**task, "types": types })
+        }
+        WakeSource::Publication { task } => json!({ "what": "publication", "task": &**task }),
         WakeSource::Resume => json!({ "what": "resume" }),
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cpd_connector_api::Connector;
+use cpd_connector_api::secret::{NoSecrets, Secrets};
 use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
@@ -27,6 +28,7 @@ use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
 use crate::index::{self, Indexer};
 use crate::keys::{self, StartKeys};
+use crate::publish::{self, Published};
 use crate::recovery;
 use crate::registry::Registry;
 use crate::shard::{Message, Reply, Shard};
@@ -59,6 +61,10 @@ pub(crate) struct Shared {
     /// Ends every call in flight.
     pub ended: CancellationToken,
     pub dispatching: bool,
+    pub secrets: Arc<dyn Secrets>,
+    pub router: std::sync::OnceLock<Shards>,
+    /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
+    pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
     /// Until the engine stops: then the next engine may open it, though handles to this one are still around.
     pub index: Mutex<Option<Arc<dyn Index>>>,
     pub lock: Mutex<Option<DirLock>>,
@@ -144,6 +150,7 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     observer: Option<Arc<dyn Observer>>,
+    secrets: Arc<dyn Secrets>,
     shards: usize,
     dispatching: bool,
     limits: Limits,
@@ -219,6 +226,13 @@ impl Builder {
         self
     }
 
+    /// Where the secrets come from that definitions mention; by default there are none.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Arc<dyn Secrets>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -271,6 +285,9 @@ impl Builder {
             index: Mutex::new(Some(index)),
             lock: Mutex::new(Some(lock)),
             dispatching: self.dispatching,
+            secrets: self.secrets,
+            router: std::sync::OnceLock::new(),
+            engine: tokio::sync::SetOnce::new(),
             asides: Asides::begin(&self.data, self.dispatching),
             #[cfg(test)]
             hooks: self.hooks,
@@ -293,7 +310,10 @@ impl Builder {
                 stopped: AtomicUsize::new(0),
             }),
         };
-        recovery::execute(recovery, |message, run| engine.inner.shards.send(run, message))?;
+        drop(engine.inner.shared.router.set(engine.inner.shards.clone()));
+        let registry = engine.registry();
+        recovery::execute(recovery, registry, |message, run| engine.inner.shards.send(run, message))?;
+        drop(engine.inner.shared.engine.set(Arc::downgrade(&engine.inner)));
         Ok(engine)
     }
 }
@@ -324,7 +344,7 @@ pub struct Engine {
 
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
-    shards: Shards,
+    pub(crate) shards: Shards,
     entropy: Arc<dyn Entropy>,
     pub(crate) keys: Arc<StartKeys>,
     recovered: recovery::Summary,
@@ -354,15 +374,19 @@ impl Drop for Inner {
 
 /// The ways to the shards. Whoever holds only these does not keep the engine.
 #[derive(Clone)]
-struct Shards(Arc<[mpsc::UnboundedSender<Message>]>);
+pub(crate) struct Shards(Arc<[mpsc::UnboundedSender<Message>]>);
 
 impl Shards {
-    fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
+    pub(crate) fn all(&self) -> &[mpsc::UnboundedSender<Message>] {
+        &self.0
+    }
+
+    pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
         let shard = usize::from(run.0[15]) % self.0.len();
         self.0[shard].send(message).map_err(|_| Error::Stopped)
     }
 
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         &self,
         run: RunId,
         message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
@@ -395,6 +419,7 @@ impl Engine {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy::default()),
             observer: None,
+            secrets: Arc::new(NoSecrets),
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),
@@ -439,6 +464,23 @@ impl Engine {
     /// [`Starting::go`].
     pub fn start(&self, workflow: &str) -> Starting<'_> {
         Starting { engine: self, workflow: workflow.to_owned(), input: None, key: None, actor: Arc::from("library") }
+    }
+
+    /// Publishes an event: every open run that listens to such events gets it. Its `type` must be there; what is missing of
+    /// `specversion`, `id`, `source` and `time` is added. When this returns, every one of them has it for good. The same event
+    /// again (by `source` and `id`) changes nothing.
+    ///
+    /// # Errors
+    /// If it is no event, or the engine stops before everybody has it: publish it again then, with the same `id`.
+    pub async fn publish(&self, event: impl Into<Value>) -> Result<Published, Error> {
+        let event = self.event(&event.into(), "/cpd/library")?;
+        publish::publish(&self.inner.shards, event).await
+    }
+
+    fn event(&self, event: &Value, source: &str) -> Result<Value, Error> {
+        let now = self.inner.shared.clock.now();
+        let id = RunId::new(now, self.inner.entropy.run_id_bytes()).to_string();
+        publish::completed(event, &id, source, &now.to_string())
     }
 
     /// A handle to a run.
@@ -490,7 +532,15 @@ impl Engine {
         self.inner.shared.asides.all()
     }
 
-    async fn ask<T>(
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.stopped.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) async fn ask<T>(
         &self,
         run: RunId,
         message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
@@ -579,10 +629,11 @@ impl Starting<'_> {
             drop(cell);
             if keys.is_time() {
                 let (shared, tracker) = (shared.clone(), shared.tracker.clone());
-                tracker.spawn_blocking(move || match shared.index() {
-                    Ok(index) => keys.prune(&shared.indexer, &*index),
-                    // The engine has stopped, and the keys go with it.
-                    Err(_) => (),
+                tracker.spawn_blocking(move || {
+                    // If there is no index the engine has stopped, and the keys go with it.
+                    if let Ok(index) = shared.index() {
+                        keys.prune(&shared.indexer, &*index);
+                    }
                 });
             }
             started
@@ -632,6 +683,23 @@ impl RunHandle {
             Err(Error::NoOpenRun { .. }) => self.closed(),
             other => other,
         }
+    }
+
+    /// Gives it, and no other run, an event of that type: what a `listen` of its definition waits for.
+    ///
+    /// # Errors
+    /// If it has ended, or nothing in its definition listens to such an event.
+    pub async fn signal(&self, kind: &str, data: impl Into<Value>) -> Result<(), Error> {
+        self.signal_event(json!({ "type": kind, "data": data.into() })).await
+    }
+
+    /// The same with a whole CloudEvent; what is missing but its `type` is added.
+    ///
+    /// # Errors
+    /// If it is no event, the run has ended, or nothing in its definition listens to such an event.
+    pub async fn signal_event(&self, event: impl Into<Value>) -> Result<(), Error> {
+        let event = self.engine.event(&event.into(), "/cpd/signal")?;
+        self.input(Input::Event(event)).await
     }
 
     /// Cancels it.

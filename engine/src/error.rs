@@ -48,6 +48,12 @@ pub enum Error {
         /// The digest.
         digest: String,
     },
+    /// It is no CloudEvent.
+    #[error("publish an event: {what}")]
+    NoEvent {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// There is no such workflow.
     #[error("find {what} {name:?}: none is registered under that name{hint}")]
     NotRegistered {

@@ -41,7 +41,7 @@ pub(crate) const META: Space = Space(4);
 /// Key in [`META`]: the number of the form that rows have.
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The form of this file. An index of any other form is made again from the log.
-pub(crate) const FORMAT_NUMBER: u32 = 3;
+pub(crate) const FORMAT_NUMBER: u32 = 4;
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 
@@ -57,6 +57,8 @@ pub struct RunRow {
     pub workflow: String,
     /// The workflow's version.
     pub version: String,
+    /// Digest of the plan that it is pinned to.
+    pub plan: [u8; 32],
     /// The run's phase: `running`, `paused`, `completed`, `faulted`, `cancelled`.
     pub phase: RowPhase,
     /// When it started, in microseconds since the epoch.
@@ -129,6 +131,8 @@ pub struct RowWake {
 pub(crate) struct OpenRow {
     /// Where its last entry is.
     pub last: u64,
+    /// Digest of its plan.
+    pub plan: [u8; 32],
     /// Its phase.
     pub phase: RowPhase,
     /// What wakes it, as in [`RunRow`].
@@ -145,10 +149,12 @@ impl RunRow {
     /// The row of a run after an entry.
     pub(crate) fn of(run: &Run, at: Timestamp, last: Position) -> Self {
         let busy = run.has_more()
+            || run.publications().next().is_some()
             || run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
         Self {
             workflow: run.plan.qualified_name().to_string(),
             version: run.plan.version.to_string(),
+            plan: run.plan.digest.0,
             phase: RowPhase::of(&run.phase),
             started_at: run.started_at.0,
             updated_at: at.0,
@@ -177,10 +183,11 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
             Kind::RUN_STARTED => {
                 let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
                     .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
-                let Event::RunStarted { workflow, version, key, .. } = event else { continue };
+                let Event::RunStarted { plan, workflow, version, key, .. } = event else { continue };
                 row = Some(RunRow {
                     workflow: workflow.to_string(),
                     version: version.to_string(),
+                    plan: plan.0,
                     phase: RowPhase::Running,
                     started_at: entry.at(),
                     updated_at: entry.at(),
@@ -408,8 +415,11 @@ pub(crate) fn put_row(batch: &mut Batch, id: RunId, row: &RunRow) {
     batch.put(RUNS, id.0, bytes);
     if row.phase.is_open() {
         let mut open = Vec::with_capacity(24);
-        cpd_journal::codec::encode(&OpenRow { last: row.last, phase: row.phase, wake: row.wake }, &mut open)
-            .expect("a row has a form that the format holds");
+        cpd_journal::codec::encode(
+            &OpenRow { last: row.last, plan: row.plan, phase: row.phase, wake: row.wake },
+            &mut open,
+        )
+        .expect("a row has a form that the format holds");
         batch.put(OPEN, id.0, open);
     } else {
         batch.delete(OPEN, id.0);

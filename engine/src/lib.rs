@@ -19,6 +19,7 @@
 extern crate self as cpd_engine;
 
 mod aside;
+mod child;
 mod clock;
 mod codec;
 mod dispatch;
@@ -30,6 +31,7 @@ mod index;
 mod keys;
 mod load;
 pub mod operation;
+mod publish;
 mod recovery;
 mod registry;
 pub mod replay;
@@ -46,5 +48,6 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::Error;
 pub use history::{History, HistoryEntry, Logged, RawRecord};
 pub use index::{RowPhase, RunRow};
+pub use publish::Published;
 pub use recovery::Summary;
 pub use registry::{Agent, Registration, Registry, Workflow};

@@ -6,10 +6,13 @@
 //!
 //! An index that cannot be read, or that another version wrote, is put aside, and made again from the log.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
+use cpd_core::definition::plan::{Digest, Plan};
 use cpd_core::machine::RunId;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{
@@ -19,6 +22,7 @@ use cpd_journal::{Lsn, Position, Reader, Recovered};
 
 use crate::error::Error;
 use crate::index::{self, FORMAT, FORMAT_NUMBER, META, OPEN, OpenRow, REGISTRY_LAST};
+use crate::registry::Registry;
 use crate::shard::Message;
 
 /// What has to be done for the runs that were open when the last process ended.
@@ -42,6 +46,7 @@ pub(crate) struct OpenRun {
     pub last: Position,
     pub timer: Option<Timestamp>,
     pub load: bool,
+    pub plan: Digest,
 }
 
 /// What opening an engine found and did.
@@ -147,10 +152,10 @@ impl Recovery {
             let unreadable = || Unplanned::Index(format!("its row {key:02x?} of an open run cannot be read"));
             let id = <[u8; 16]>::try_from(&*key).map_err(|_| unreadable())?;
             let row = OpenRow::read(&value).ok_or_else(unreadable)?;
-            let last = Position(row.last);
+            let (last, plan) = (Position(row.last), Digest(row.plan));
             runs.push(match row.wake {
-                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy },
-                None => OpenRun { run: RunId(id), last, timer: None, load: true },
+                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy, plan },
+                None => OpenRun { run: RunId(id), last, timer: None, load: true, plan },
             });
         }
         let registry = index.get(META, REGISTRY_LAST)?.and_then(|v| Some(u64::from_le_bytes(v.try_into().ok()?)));
@@ -169,9 +174,21 @@ impl Recovery {
 }
 
 /// Hands every open run to its shard.
-pub(crate) fn execute(plan: Recovery, send: impl Fn(Message, RunId) -> Result<(), Error>) -> Result<(), Error> {
-    for OpenRun { run, last, timer, load } in plan.runs {
-        send(Message::Adopt { run, last, wake: timer, load }, run)?;
+pub(crate) fn execute(
+    plan: Recovery,
+    registry: &Registry,
+    send: impl Fn(Message, RunId) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let mut listening: BTreeMap<Digest, Option<Arc<Plan>>> = BTreeMap::new();
+    for OpenRun { run, last, timer, load, plan } in plan.runs {
+        let listens = match listening.entry(plan) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => {
+                let plan = registry.plan(new.key())?.filter(|p| p.listens());
+                new.insert(plan).clone()
+            }
+        };
+        send(Message::Adopt { run, last, wake: timer, load, listens }, run)?;
     }
     Ok(())
 }

@@ -16,12 +16,14 @@
 mod isolation;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cpd_core::Value;
 use cpd_core::definition::plan::Plan;
+use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
@@ -29,12 +31,14 @@ use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Lsn, Position, Receipt, Str
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::child::{self, Child};
 use crate::codec;
 use crate::dispatch;
 use crate::engine::{RunEnd, Shared};
 use crate::error::Error;
 use crate::index::{self, IndexUpdate, RunRow};
 use crate::load::{self, Loaded};
+use crate::publish;
 use crate::snapshot;
 
 use isolation::{Aside, guarded};
@@ -52,6 +56,8 @@ pub(crate) enum Message {
     Start { id: RunId, plan: Arc<Plan>, start: Start, reply: Reply },
     /// Something from outside for a run.
     Input { run: RunId, input: Input, reply: Option<Reply> },
+    /// Give an event to every run of this shard whose definition may want it.
+    Event { event: Value, reply: oneshot::Sender<Vec<Delivery>> },
     /// Answer when the run has ended.
     Await { run: RunId, reply: oneshot::Sender<Result<RunEnd, Error>> },
     /// A copy of the run's state.
@@ -59,7 +65,7 @@ pub(crate) enum Message {
     /// A batch is durable, or the journal failed.
     Durable { runs: Vec<RunId>, result: Result<Vec<Receipt>, cpd_journal::Error> },
     /// Recovery: an open run that was there before.
-    Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool },
+    Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool, listens: Option<Arc<Plan>> },
     /// Why a run did not answer: because it was set aside, or for no reason that is known.
     Fate { run: RunId, reply: oneshot::Sender<Option<Error>> },
     /// The engine was dropped: end now.
@@ -68,6 +74,8 @@ pub(crate) enum Message {
     Stop { reply: oneshot::Sender<()> },
 }
 
+/// A run that an event is given to, and the answer when it has it.
+pub(crate) type Delivery = (RunId, oneshot::Receiver<Result<(), Error>>);
 pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
 
 /// Run ids carry 80 random bits: they need no further hashing.
@@ -131,6 +139,8 @@ pub(crate) struct Shard {
     tx: mpsc::UnboundedSender<Message>,
     slots: RunMap<Slot>,
     sleeping: RunMap<Sleeper>,
+    /// Open runs whose definition has a `listen`.
+    listeners: BTreeMap<RunId, Arc<Plan>>,
     timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
     entries: Vec<Entry>,
     entry_runs: Vec<RunId>,
@@ -152,6 +162,7 @@ impl Shard {
             tx,
             slots: RunMap::default(),
             sleeping: RunMap::default(),
+            listeners: BTreeMap::new(),
             timers: BinaryHeap::new(),
             entries: Vec::new(),
             entry_runs: Vec::new(),
@@ -213,7 +224,13 @@ impl Shard {
                 drop(reply.send(state));
             }),
             Message::Durable { runs, result } => self.durable(runs, result),
-            Message::Adopt { run, last, wake, load } => self.isolated(run, |s| s.adopt(run, last, wake, load)),
+            Message::Adopt { run, last, wake, load, listens } => {
+                if let Some(plan) = listens {
+                    self.listeners.insert(run, plan);
+                }
+                self.isolated(run, |s| s.adopt(run, last, wake, load));
+            }
+            Message::Event { event, reply } => drop(reply.send(self.give(&event))),
             Message::Fate { run, reply } => drop(reply.send(self.aside(run))),
             Message::Leave => self.leaving = true,
             Message::Stop { reply } => self.stopping = Some(reply),
@@ -229,6 +246,9 @@ impl Shard {
         }
         let at = self.shared.clock.now();
         let key = start.key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
+        if plan.listens() {
+            self.listeners.insert(id, plan.clone());
+        }
         let begin = if self.shared.dispatching { machine::turn::start } else { machine::turn::start_only };
         let (run, turn) = begin(id, plan, start, &self.shared.env(at));
         #[cfg(test)]
@@ -304,6 +324,18 @@ impl Shard {
         }
     }
 
+    /// Gives an event to every run whose definition may want it.
+    fn give(&mut self, event: &Value) -> Vec<Delivery> {
+        let wanting = self.listeners.iter().filter(|(_, plan)| plan.may_want(event));
+        let runs: Vec<RunId> = wanting.map(|(id, _)| *id).collect();
+        let deliver = |id| {
+            let (reply, done) = oneshot::channel();
+            self.isolated(id, |s| s.input(id, Input::Event(event.clone()), Some(reply)));
+            (id, done)
+        };
+        runs.into_iter().map(deliver).collect()
+    }
+
     /// Makes one entry of a turn and puts it into the batch.
     fn journal(&mut self, id: RunId, turn: Turn, at: Timestamp, reply: Option<Reply>) {
         let slot = self.slots.get_mut(&id).expect("a run that had a turn is there");
@@ -375,7 +407,7 @@ impl Shard {
             Ok(receipts) => receipts,
             Err(error) => return self.fail(&runs, &Error::from(error)),
         };
-        let mut rows = Vec::with_capacity(runs.len());
+        let (mut rows, mut held) = (Vec::with_capacity(runs.len()), Vec::with_capacity(runs.len()));
         let (mut keys, mut ended) = (Vec::new(), Vec::new());
         let first = receipts.first().map(|r| r.lsn);
         let mut next = first;
@@ -396,10 +428,14 @@ impl Shard {
                     snapshot::Source { run: slot.run.clone(), seq: unsynced.end - 1, digest: slot.chain.digest() };
                 self.shared.indexer.snapshot(source);
             }
-            self.isolated(id, |shard| shard.release(id, before, unsynced));
+            held.push((id, before, unsynced));
         }
+        // Before anybody is answered: who then asks the index, after a flush, finds what was answered.
         if let Some((first, end)) = first.zip(next) {
             self.shared.indexer.update(IndexUpdate { first, end, rows, keys, ended });
+        }
+        for (id, before, unsynced) in held {
+            self.isolated(id, |shard| shard.release(id, before, unsynced));
         }
     }
 
@@ -451,9 +487,33 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let request = dispatch::request(&slot.run, &call, token.clone());
+                let mut request = dispatch::request(&slot.run, &call, token.clone());
+                let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
+                    Ok(redactor) => redactor,
+                    Err(problem) => {
+                        let outcome = CallOutcome::Refused(problem);
+                        slot.mailbox.push_back((Input::Outcome { act, attempt, outcome }, None));
+                        return;
+                    }
+                };
                 let tx = self.tx.clone();
-                match dispatch::perform(&self.shared, request, reconcile, act, attempt) {
+                if &*request.operation == child::OPERATION {
+                    let input = slot.run.act(act).map(|a| a.input.clone()).unwrap_or_default();
+                    let child = Child::of(&slot.run, &request.key, input);
+                    slot.calls.push((act, attempt, token));
+                    let shared = self.shared.clone();
+                    self.shared.tracker.spawn(async move {
+                        // The other run may be one that recovery has still to hand over.
+                        let engine = shared.engine.wait().await.clone();
+                        drop(shared);
+                        if let Some(outcome) = child.perform(engine, request).await {
+                            let input = Input::Outcome { act, attempt, outcome };
+                            drop(tx.send(Message::Input { run: id, input, reply: None }));
+                        }
+                    });
+                    return;
+                }
+                match dispatch::perform(&self.shared, request, redactor, reconcile, act, attempt) {
                     dispatch::Performed::Now(input) => {
                         // The outcome is an input like any other, only sooner.
                         slot.mailbox.push_back((input, None));
@@ -466,6 +526,21 @@ impl Shard {
                         }));
                     }
                 }
+            }
+            Command::Publish { act } => {
+                let Some(event) = slot.run.publication(act).cloned() else { return };
+                if !self.shared.dispatching {
+                    return;
+                }
+                let Some(shards) = self.shared.router.get().cloned() else { return };
+                self.shared.tracker.spawn(async move {
+                    // Whoever could not take it down has failed as a whole: the next process publishes it again, and whoever
+                    // has it already does not take it twice.
+                    if publish::publish(&shards, event).await.is_ok() {
+                        // Unless the engine has ended.
+                        drop(shards.send(id, Message::Input { run: id, input: Input::Published { act }, reply: None }));
+                    }
+                });
             }
             Command::CancelCall { act, attempt, .. } => {
                 slot.calls.retain(|(a, n, token)| {
@@ -505,6 +580,7 @@ impl Shard {
             for waiter in slot.waiters.drain(..) {
                 drop(waiter.send(Ok(end.clone())));
             }
+            self.listeners.remove(&id);
             if slot.run.abandoned.is_empty() {
                 self.slots.remove(&id);
             }
@@ -584,7 +660,12 @@ impl Shard {
         }
         // Calls that were given up before the crash have no outcome and never will.
         slot.run.abandoned.clear();
-        if slot.mailbox.is_empty() && slot.run.has_more() && dispatching {
+        let publications: Vec<ActId> = slot.run.publications().collect();
+        let (idle, more) = (slot.mailbox.is_empty(), slot.run.has_more());
+        for act in publications {
+            self.perform(id, Command::Publish { act });
+        }
+        if idle && more && dispatching {
             return self.input(id, Input::Continue, None);
         }
         self.rest(id);

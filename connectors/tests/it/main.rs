@@ -3,11 +3,17 @@
 
 mod agent;
 mod atlas;
+mod authority;
 mod bad_answers;
 mod conformance;
+mod digest;
 mod http;
+mod http_full;
 mod no_panic;
+mod oauth;
 mod real_mlflow;
+mod resource;
 mod sandbox;
+mod server;
 mod support;
 mod tls;

@@ -47,11 +47,12 @@ pub fn client(config: HttpConfig) -> HttpClient {
 }
 
 pub fn http() -> Http {
-    Http::new(client(HttpConfig::default()))
+    Http::new(client(HttpConfig::default()), secrets())
 }
 
 pub fn secrets() -> Arc<BTreeMap<String, Secret>> {
-    Arc::new(BTreeMap::from([("token".to_owned(), Secret::new(TOKEN))]))
+    let login = Secret::new(r#"{"username": "somebody", "password": "hunter2x"}"#);
+    Arc::new(BTreeMap::from([("token".to_owned(), Secret::new(TOKEN)), ("login".to_owned(), login)]))
 }
 
 pub fn atlas_config(url: &str) -> AtlasConfig {

@@ -137,6 +137,8 @@ impl Shard {
             | Input::Cancel { .. }
             | Input::Pause { .. }
             | Input::Resume { .. }
+            | Input::Event(_)
+            | Input::Published { .. }
             | Input::Resolve { .. } => Ok(()),
         }
     }

@@ -17,6 +17,8 @@
 //! `docs/decisions/0013-snapshots.md` says why.
 
 mod form;
+mod read;
+mod write;
 
 use cpd_core::machine::{Run, RunId};
 use cpd_journal::index::Space;
@@ -55,7 +57,7 @@ pub(crate) struct Source {
 /// Writes a state down. `None` if it is too large for the index.
 pub(crate) fn encode(source: &Source) -> Option<Vec<u8>> {
     let mut bytes = vec![0; HEADER_BYTES];
-    form::write(source, &mut bytes);
+    write::write(source, &mut bytes);
     if bytes.len() > cpd_journal::index::VALUE_BYTES_MAX {
         return None;
     }
@@ -71,7 +73,7 @@ pub(crate) fn decode(registry: &Registry, id: RunId, bytes: &[u8]) -> Option<Sou
     if header[..2] != FORM.to_le_bytes() || header[2..] != hash(id, body) {
         return None;
     }
-    form::read(registry, id, body)
+    read::read(registry, id, body)
 }
 
 fn hash(run: RunId, body: &[u8]) -> [u8; 32] {

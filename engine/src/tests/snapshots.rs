@@ -36,11 +36,12 @@ fn shown(run: &Run) -> String {
         next_act,
         agenda,
         abandoned,
+        inbox,
         events,
         departed: _,
     } = run;
     format!(
-        "{id} {} {phase:?} {behaviour} {started_at:?} {input:?} {context:?} {acts:#?} {next_act} {agenda:?} {abandoned:?} {events}",
+        "{id} {} {phase:?} {behaviour} {started_at:?} {input:?} {context:?} {acts:#?} {next_act} {agenda:?} {abandoned:?} {inbox:?} {events}",
         plan.digest
     )
 }
@@ -66,6 +67,25 @@ fn with(object: Value, key: &str, value: Value) -> Value {
 
 fn named(list: Vec<Value>) -> Value {
     list.into_iter().enumerate().map(|(i, task)| with(Value::object(), &format!("t{i}"), task)).collect()
+}
+
+fn listen() -> BoxedStrategy<Value> {
+    let filter = |kind: &str| json!({ "with": { "type": kind }, "correlate": { "who": { "from": ".data.who" } } });
+    let plain = |kind: &str| json!({ "with": { "type": kind } });
+    let to = prop_oneof![
+        Just(json!({ "one": plain("a") })),
+        Just(json!({ "all": [filter("a"), filter("b")] })),
+        Just(json!({ "any": [plain("a"), plain("b")], "until": ".n > 300" })),
+        Just(json!({ "any": [plain("a")], "until": { "one": plain("b") } })),
+    ];
+    let foreach =
+        json!({ "item": "event", "do": [{ "seen": { "call": "test.put", "with": { "e": "${ $event }" } } }] });
+    (to, any::<bool>())
+        .prop_map(move |(to, each)| {
+            let task = json!({ "listen": { "to": to } });
+            if each { with(task, "foreach", foreach.clone()) } else { task }
+        })
+        .boxed()
 }
 
 fn tasks(depth: u32) -> BoxedStrategy<Value> {
@@ -97,6 +117,9 @@ fn task(depth: u32) -> BoxedStrategy<Value> {
         1 => Just(json!({ "set": "${ $context }", "export": { "as": "." } })),
         1 => Just(json!({ "set": { "n": "${ .n | keys }" } })),
         5 => call,
+        3 => listen(),
+        2 => (listen(), listen()).prop_map(|(a, b)| json!({ "fork": { "branches": [{ "x": a }, { "y": b }] } })),
+        1 => Just(json!({ "emit": { "event": { "with": { "type": "t.v1", "data": "${ . }" } } } })),
         1 => (0u32..8).prop_map(|s| json!({ "wait": { "seconds": s } })),
         1 => (400u32..404)
             .prop_map(|s| json!({ "raise": { "error": { "type": "urn:x", "status": s, "title": "X" } } })),
@@ -162,6 +185,7 @@ struct Live {
     now: Timestamp,
     limits: Limits,
     asked: Vec<(ActId, u32, bool)>,
+    published: Vec<ActId>,
     entries: Vec<(Timestamp, Vec<Event>)>,
     snapshots: Vec<Vec<u8>>,
 }
@@ -172,8 +196,8 @@ impl Live {
         let what = Start { input: json!({ "n": 0, "deep": [{ "a": 1.5 }] }), key: None, actor: Arc::from("test") };
         let env = Env { at: BEGIN, limits: &limits, runtime: &Value::Null, stopwatch: || 0 };
         let (run, turn) = start(RUN, plan, what, &env);
-        let (asked, entries, snapshots) = Default::default();
-        let mut live = Self { run, now: BEGIN, limits, asked, entries, snapshots };
+        let (asked, published, entries, snapshots) = Default::default();
+        let mut live = Self { run, now: BEGIN, limits, asked, published, entries, snapshots };
         live.record(turn);
         live
     }
@@ -183,6 +207,7 @@ impl Live {
             match command {
                 Command::Call { act, attempt } => self.asked.push((act, attempt, false)),
                 Command::Reconcile { act, attempt } => self.asked.push((act, attempt, true)),
+                Command::Publish { act } => self.published.push(act),
                 Command::CancelCall { act, attempt, .. } => self.asked.retain(|a| (a.0, a.1) != (act, attempt)),
             }
         }
@@ -226,6 +251,13 @@ impl Live {
                 Input::Resolve { task: None, resolution, actor: "p".into() }
             }
             (13, Some((act, attempt, _))) => Input::Interrupted { act, attempt },
+            (14 | 15, _) if n % 5 == 0 && !self.published.is_empty() => {
+                Input::Published { act: self.published.remove(0) }
+            }
+            (2..=6, None) | (14, _) => Input::Event(json!({
+                "specversion": "1.0", "source": "/t", "type": if n % 2 == 0 { "a" } else { "b" },
+                "id": (n % 50).to_string(), "data": { "n": n as u32, "who": (n % 3) as u32 },
+            })),
             _ if n % 40 == 0 => Input::Cancel { actor: "p".into(), reason: "p".into() },
             _ => Input::Continue,
         };

@@ -7,6 +7,7 @@ mod bad_input;
 mod damage;
 mod definitions;
 mod demo;
+mod events;
 mod kill;
 mod logging;
 mod operate;
