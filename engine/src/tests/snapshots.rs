@@ -235,11 +235,11 @@ impl Live {
         };
         let input = match (what % 16, asked) {
             (0..=6, Some((act, attempt, true))) => {
-                Input::Reconciled { act, attempt, outcome: (n % 3 != 0).then_some(outcome) }
+                Input::Reconciled { act, attempt, outcome: (!n.is_multiple_of(3)).then_some(outcome) }
             }
             (0..=6, Some((act, attempt, false))) => Input::Outcome { act, attempt, outcome },
             (7 | 8, _) | (13, None) => Input::Tick,
-            (0..=6 | 9, _) => Input::Continue,
+            (0 | 1 | 9, _) => Input::Continue,
             (10, _) => Input::Pause { actor: "p".into(), reason: "p".into() },
             (11, _) => Input::Resume { actor: "p".into(), reason: "p".into() },
             (12, _) => {
@@ -251,14 +251,14 @@ impl Live {
                 Input::Resolve { task: None, resolution, actor: "p".into() }
             }
             (13, Some((act, attempt, _))) => Input::Interrupted { act, attempt },
-            (14 | 15, _) if n % 5 == 0 && !self.published.is_empty() => {
+            (14 | 15, _) if n.is_multiple_of(5) && !self.published.is_empty() => {
                 Input::Published { act: self.published.remove(0) }
             }
-            (2..=6, None) | (14, _) => Input::Event(json!({
-                "specversion": "1.0", "source": "/t", "type": if n % 2 == 0 { "a" } else { "b" },
+            (2..=6 | 14, _) => Input::Event(json!({
+                "specversion": "1.0", "source": "/t", "type": if n.is_multiple_of(2) { "a" } else { "b" },
                 "id": (n % 50).to_string(), "data": { "n": n as u32, "who": (n % 3) as u32 },
             })),
-            _ if n % 40 == 0 => Input::Cancel { actor: "p".into(), reason: "p".into() },
+            _ if n.is_multiple_of(40) => Input::Cancel { actor: "p".into(), reason: "p".into() },
             _ => Input::Continue,
         };
         let of = match &input {
