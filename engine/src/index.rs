@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -21,8 +22,8 @@ use cpd_core::machine::{CallPhase, Event, Phase, Run, RunId};
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Batch, Index, IndexError, Space};
 use cpd_journal::record::Kind;
-use cpd_journal::{Lsn, Position, StoredEntry};
-use parking_lot::{Condvar, Mutex};
+use cpd_journal::{Lsn, Position, Reader, StoredEntry};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -242,13 +243,14 @@ enum ToIndexer {
 pub(crate) struct Indexer {
     tx: Mutex<Option<Sender<ToIndexer>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    backlog: Arc<(Mutex<usize>, Condvar)>,
+    /// Set when the index could not be written, such as on a full disk: it stays as it is until the next start.
+    behind: Arc<AtomicBool>,
 }
 
 impl Indexer {
     pub(crate) fn spawn(index: Arc<dyn Index>, applied: Lsn) -> std::io::Result<Self> {
         let (tx, rx) = channel();
-        let backlog = Arc::new((Mutex::new(0), Condvar::new()));
+        let behind = Arc::new(AtomicBool::new(false));
         let state = State {
             index,
             applied,
@@ -258,9 +260,10 @@ impl Indexer {
             registry: None,
             snapshots: RunMap::default(),
             written: RunMap::default(),
+            behind: behind.clone(),
         };
         let thread = std::thread::Builder::new().name("cpd-index".to_owned()).spawn(move || state.serve(&rx))?;
-        Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), backlog })
+        Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), behind })
     }
 
     pub(crate) fn update(&self, update: IndexUpdate) {
@@ -284,6 +287,20 @@ impl Indexer {
         rx.recv().ok();
     }
 
+    /// The row of a run, also if the index could not be written any more: then the log after it is read. Flush first.
+    pub(crate) fn row(&self, index: &dyn Index, reader: &Reader, id: RunId) -> Result<Option<RunRow>, Error> {
+        let mut row = index.get(RUNS, &id.0)?.and_then(|bytes| read_row(&bytes));
+        if self.behind.load(Ordering::Acquire) {
+            for entry in reader.scan(Lsn(index.applied()?.0 + 1))? {
+                let entry = entry?;
+                if entry.stream().0 == id.0 {
+                    row = project(row, id, &entry)?;
+                }
+            }
+        }
+        Ok(row)
+    }
+
     /// Writes everything and ends the thread.
     pub(crate) fn stop(&self) {
         drop(self.tx.lock().take());
@@ -292,7 +309,6 @@ impl Indexer {
         {
             tracing::error!("the index writer panicked; the index will be caught up at the next start");
         }
-        let _ = &self.backlog;
     }
 
     fn send(&self, message: ToIndexer) {
@@ -316,6 +332,7 @@ struct State {
     snapshots: RunMap<Option<Box<Source>>>,
     /// Events and bytes of the snapshots of open runs that this process has written.
     written: RunMap<(u64, u64)>,
+    behind: Arc<AtomicBool>,
 }
 
 impl State {
@@ -344,6 +361,7 @@ impl State {
                 }
             };
             if let Err(error) = flushed {
+                self.behind.store(true, Ordering::Release);
                 tracing::error!(error = %error, "the index cannot be written; it will be caught up or rebuilt at the next start");
                 return;
             }
@@ -437,7 +455,7 @@ fn before(next: Lsn) -> Lsn {
 }
 
 /// Brings an index up to the end of the log.
-pub(crate) fn catch_up(index: &dyn Index, reader: &cpd_journal::Reader, from: Lsn) -> Result<(Lsn, usize), Error> {
+pub(crate) fn catch_up(index: &dyn Index, reader: &Reader, from: Lsn) -> Result<(Lsn, usize), Error> {
     let mut rows: RunMap<RunRow> = RunMap::default();
     let (mut applied, mut entries) = (from, 0);
     let mut batch = Batch::new();
