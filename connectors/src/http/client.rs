@@ -163,8 +163,8 @@ pub fn shown(url: &Url) -> String {
 pub struct HttpClient {
     config: Arc<HttpConfig>,
     clock: Arc<dyn Clock>,
-    direct: reqwest::Client,
-    proxied: reqwest::Client,
+    pub(super) direct: reqwest::Client,
+    pub(super) proxied: reqwest::Client,
 }
 
 impl fmt::Debug for HttpClient {
@@ -228,7 +228,7 @@ impl HttpClient {
         }
     }
 
-    fn prepare(&self, call: &mut Call, request: &Request) -> Result<(), Problem> {
+    pub(super) fn prepare(&self, call: &mut Call, request: &Request) -> Result<(), Problem> {
         let refuse = |what: String| Err(Problem::standard(Standard::Validation, what));
         if let Some(body) = call.body.as_ref().filter(|b| b.len() > self.config.body_bytes_max) {
             return refuse(format!(
@@ -252,7 +252,7 @@ impl HttpClient {
     }
 
     /// Whether the address may be called at all.
-    fn allowed(&self, url: &Url) -> Result<(), Problem> {
+    pub(super) fn allowed(&self, url: &Url) -> Result<(), Problem> {
         if !matches!(url.scheme(), "http" | "https") {
             let what = format!("found an address with scheme {:?}, expected http or https", url.scheme());
             return Err(Problem::standard(Standard::Validation, what));
@@ -419,13 +419,13 @@ fn turn(call: &mut Call, status: u16, target: &str) -> Result<bool, Problem> {
 }
 
 /// Whether the address is this machine's own: such calls never go through a proxy.
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or("").trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 /// The trouble of an exchange that brought no answer.
-fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
+pub(super) fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
     let (connect, timeout, builder) = (e.is_connect(), e.is_timeout(), e.is_builder());
     let what = format!("{} {}", call.method, shown(&call.url));
     let why = cause(e);
