@@ -27,7 +27,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpd_connector_api::guard::{ended, within};
-use cpd_connector_api::secret::Redactor;
 use cpd_connector_api::{
     BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Success, Value, json,
 };
@@ -40,7 +39,7 @@ use child::Child;
 use door::Door;
 use pipe::Pipe;
 use session::Session;
-use wanted::{Transport, Wanted};
+use wanted::{Guarded, Transport, Wanted};
 use witness::Witness;
 
 /// The methods of the workflow language.
@@ -108,19 +107,21 @@ impl Connector for Mcp {
 
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
-            let mut redactor = Redactor::default();
-            let outcome = match self.perform(&request, &mut redactor).await {
-                Ok(success) => Outcome::Succeeded(success),
-                Err(trouble) => rpc::runtime(trouble).into(),
-            };
-            redactor.outcome(outcome)
+            let mut guarded = Guarded::default();
+            match self.perform(&request, &mut guarded).await {
+                Ok(Success { output, evidence }) => {
+                    let evidence = evidence.map(|e| guarded.environment.value(&guarded.secrets.value(&e)));
+                    Outcome::Succeeded(Success { output: guarded.secrets.value(&output), evidence })
+                }
+                Err(trouble) => guarded.environment.outcome(guarded.secrets.outcome(rpc::runtime(trouble).into())),
+            }
         })
     }
 }
 
 impl Mcp {
-    async fn perform(&self, request: &Request, redactor: &mut Redactor) -> Result<Success, Trouble> {
-        let wanted = Wanted::read(request, &self.spec, redactor).map_err(Trouble::Refused)?;
+    async fn perform(&self, request: &Request, guarded: &mut Guarded) -> Result<Success, Trouble> {
+        let wanted = Wanted::read(request, &self.spec, guarded).map_err(Trouble::Refused)?;
         if let Transport::Stdio(program) = &wanted.transport {
             program.allowed(&self.config.allow_stdio).map_err(Trouble::Refused)?;
         }

@@ -110,7 +110,7 @@ impl HttpClient {
                 }
             } else {
                 body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
-                if body.len() == most {
+                if body.len() == most && !good {
                     break;
                 }
             }

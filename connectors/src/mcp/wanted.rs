@@ -76,6 +76,18 @@ pub fn spec() -> OperationSpec {
     }
 }
 
+/// What must not leave a call.
+#[derive(Clone, Debug, Default)]
+pub struct Guarded {
+    /// Headers and variables that are secrets by their name: taken out of everything.
+    pub secrets: Redactor,
+    /// The value of every variable: taken out of what people read. Not of the output, where `LOG_LEVEL: info` would maim it.
+    pub environment: Redactor,
+}
+
+/// Parts of the names of variables that hold secrets.
+const SECRET_NAMES: [&str; 8] = ["TOKEN", "SECRET", "KEY", "PASS", "PWD", "CREDENTIAL", "AUTH", "COOKIE"];
+
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Client {
@@ -162,11 +174,11 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads `with`. Values of headers and of the environment are taught to the redactor.
+    /// Reads `with`. Values of headers and of the environment are remembered as guarded.
     ///
     /// # Errors
     /// A `validation` problem that says what was found and expected.
-    pub fn read(request: &Request, spec: &OperationSpec, redactor: &mut Redactor) -> Result<Self, Problem> {
+    pub fn read(request: &Request, spec: &OperationSpec, guarded: &mut Guarded) -> Result<Self, Problem> {
         if request.operation != spec.name {
             let what = format!("found operation {:?}, expected {:?}", request.operation, spec.name);
             return Err(Problem::standard(Standard::Configuration, what));
@@ -201,7 +213,7 @@ impl Wanted {
             class: class_of(method),
             version: input("protocolVersion").and_then(Value::as_str).unwrap_or(VERSION).to_owned(),
             timeout,
-            transport: transport(input("transport").unwrap_or(&Value::Null), request, redactor)?,
+            transport: transport(input("transport").unwrap_or(&Value::Null), request, guarded)?,
             client,
             rpc: rpc(method, &parameters)?,
             parameters,
@@ -218,11 +230,11 @@ fn refuse(what: String) -> Problem {
     Problem::standard(Standard::Validation, what)
 }
 
-fn transport(given: &Value, request: &Request, redactor: &mut Redactor) -> Result<Transport, Problem> {
+fn transport(given: &Value, request: &Request, guarded: &mut Guarded) -> Result<Transport, Problem> {
     if let Some(http) = given.get("http") {
         let endpoint = endpoint::read("transport.http.endpoint", http.get("endpoint").unwrap_or(&Value::Null))?;
         endpoint::authorize("transport.http.endpoint", &endpoint)?;
-        let mut headers = http::headers(http.get("headers"), redactor).map_err(refuse)?;
+        let mut headers = http::headers(http.get("headers"), &mut guarded.secrets).map_err(refuse)?;
         if let Some(name) = RESERVED.iter().find(|name| headers.contains_key(**name)) {
             return Err(refuse(format!("`headers`: {name:?} is set by the protocol and cannot be given")));
         }
@@ -245,7 +257,11 @@ fn transport(given: &Value, request: &Request, redactor: &mut Redactor) -> Resul
         if value.contains('\0') {
             return Err(bad("has a value with a NUL in it"));
         }
-        redactor.add(Secret::new(&value));
+        let upper = name.to_ascii_uppercase();
+        if SECRET_NAMES.iter().any(|part| upper.contains(part)) {
+            guarded.secrets.add(Secret::new(&value));
+        }
+        guarded.environment.add(Secret::new(&value));
         environment.push((name.to_string(), value));
     }
     let arguments = stdio.get("arguments").and_then(Value::as_array).unwrap_or_default();

@@ -17,7 +17,7 @@ fn read(with: Value) -> Result<Wanted, Problem> {
         conditions: Default::default(),
         cancel: CancellationToken::new(),
     };
-    Wanted::read(&request, &spec(), &mut Redactor::default())
+    Wanted::read(&request, &spec(), &mut Guarded::default())
 }
 
 fn refusal(with: Value) -> String {
