@@ -41,8 +41,8 @@ use gather::Gathered;
 /// The header that names the protocol's version.
 const VERSION_HEADER: HeaderName = HeaderName::from_static("a2a-version");
 
-/// An agent that does not speak the version of the request.
-const VERSION_NOT_SUPPORTED: i64 = -32009;
+/// How an agent says that it does not speak the version of the request: by that name, or because it does not know the method.
+const OTHER_VERSION: [i64; 2] = [-32009, -32601];
 
 /// Methods: the name in the workflow language and in 0.3, the name in 1.0, the class, whether it streams.
 const METHODS: [(&str, &str, Class, bool); 11] = [
@@ -164,9 +164,8 @@ impl A2a {
         };
         let mut answered = self.ask(&wanted, &agent, request).await?;
         // An address alone does not say which version is spoken there. The agent says that it has done nothing.
-        if let (Err(RpcError { code: VERSION_NOT_SUPPORTED, .. }), None, Version::V0_3) =
-            (&answered, &agent.card, agent.version)
-        {
+        let other = matches!(&answered, Err(error) if OTHER_VERSION.contains(&error.code));
+        if other && agent.card.is_none() {
             agent.version = Version::V1_0;
             answered = self.ask(&wanted, &agent, request).await?;
         }
