@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use cpd_connectors::a2a::A2aConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
+use cpd_connectors::mcp::McpConfig;
 use serde::Deserialize;
 
 /// The reference configuration.
@@ -19,6 +21,16 @@ pub const DEFAULT: &str = include_str!("default.toml");
 pub struct Config {
     /// `[connectors]`
     pub connectors: Connectors,
+    /// `[secrets]`
+    pub secrets: Secrets,
+}
+
+/// `[secrets]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Secrets {
+    /// Where files are that hold one secret each, under its name; asked after the environment.
+    pub directory: Option<PathBuf>,
 }
 
 /// `[connectors.*]`
@@ -29,6 +41,10 @@ pub struct Connectors {
     pub drift: Drift,
     /// `[connectors.http]`
     pub http: HttpConfig,
+    /// `[connectors.mcp]`
+    pub mcp: McpConfig,
+    /// `[connectors.a2a]`
+    pub a2a: A2aConfig,
     /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
     pub atlas: Option<AtlasConfig>,
 }
@@ -73,8 +89,12 @@ pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
     Ok(config)
 }
 
-/// `CPD_ATLAS_MLFLOW_URL` and `CPD_ATLAS_TRAINING_URL` say where Atlas is without a file.
+/// `CPD_ATLAS_MLFLOW_URL` and `CPD_ATLAS_TRAINING_URL` say where Atlas is without a file; `CREDENTIALS_DIRECTORY`, where
+/// systemd has put the service's secrets.
 fn from_environment(config: &mut Config, get: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
+    if config.secrets.directory.is_none() {
+        config.secrets.directory = get("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from);
+    }
     let (mlflow, training) = (get("CPD_ATLAS_MLFLOW_URL"), get("CPD_ATLAS_TRAINING_URL"));
     match (&mut config.connectors.atlas, mlflow, training) {
         (_, None, None) => {}
@@ -113,13 +133,28 @@ mod tests {
     fn the_reference_is_complete_valid_and_says_the_defaults() {
         let reference: Config = toml::from_str(DEFAULT).unwrap();
         assert_eq!(reference.connectors.http, HttpConfig::default());
+        assert_eq!(reference.connectors.mcp, McpConfig::default());
+        assert_eq!(reference.connectors.a2a, A2aConfig::default());
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
+        assert_eq!(reference.secrets.directory, None);
         let uncommented: String =
             DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
         let all: Config = toml::from_str(&uncommented).unwrap();
         assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
+        assert!(all.secrets.directory.is_some(), "the commented part is valid too");
+    }
+
+    #[test]
+    fn the_directory_of_systemds_credentials_is_used_unless_another_is_set() {
+        let systemd = |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| "/run/credentials/cpd.service".to_owned());
+        let mut config = Config::default();
+        from_environment(&mut config, systemd).unwrap();
+        assert_eq!(config.secrets.directory.as_deref(), Some(Path::new("/run/credentials/cpd.service")));
+        let mut config: Config = toml::from_str("[secrets]\ndirectory = \"/etc/cpd/secrets\"\n").unwrap();
+        from_environment(&mut config, systemd).unwrap();
+        assert_eq!(config.secrets.directory.as_deref(), Some(Path::new("/etc/cpd/secrets")));
     }
 
     #[test]

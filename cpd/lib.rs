@@ -2,10 +2,12 @@
 //!
 //! - [`cli`]: the commands.
 //! - [`config`]: where the outside world is, from `cpd.toml` and the environment.
+//! - [`secrets`]: secrets by name, from the environment and from files.
 //! - [`wiring`]: connectors from a configuration, an engine from a data directory.
 //! - [`exit`]: what exit codes mean.
 
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod secrets;
 pub mod wiring;

@@ -1,43 +1,34 @@
 //! Connectors from a configuration, and an engine from a data directory.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use cpd_connector_api::clock::SystemClock as ConnectorClock;
-use cpd_connector_api::secret::{Secret, Secrets};
+use cpd_connector_api::secret::Secrets;
 use cpd_connector_api::{BoxFuture, Connector, OperationSpec, Outcome, Problem, Request, Standard};
+use cpd_connectors::a2a::A2a;
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
 use cpd_connectors::atlas::Atlas;
+use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient};
-use cpd_engine::{Builder, Engine};
-use parking_lot::RwLock;
+use cpd_connectors::mcp::Mcp;
+use cpd_engine::{Builder, Engine, Registry};
 
 use crate::config::{self, Config};
-
-/// Secrets from the environment: `mlflow-token` is `CPD_SECRET_MLFLOW_TOKEN`. Asked for at the moment of a call.
-struct EnvironmentSecrets;
-
-impl Secrets for EnvironmentSecrets {
-    fn secret(&self, name: &str) -> Option<Secret> {
-        let name: String =
-            name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
-        std::env::var(format!("CPD_SECRET_{name}")).ok().map(Secret::new)
-    }
-}
+use crate::secrets::SecretStore;
 
 /// The agents of the engine's registry, once there is an engine.
 #[derive(Clone, Default)]
-struct RegisteredAgents(Arc<RwLock<Option<Engine>>>);
+struct RegisteredAgents(Arc<OnceLock<Arc<Registry>>>);
 
 impl Agents for RegisteredAgents {
     fn agent(&self, name: &str, version: Option<&str>) -> Lookup {
-        let guard = self.0.read();
-        let Some(engine) = &*guard else { return Lookup::Unknown };
+        let Some(registry) = self.0.get() else { return Lookup::Unknown };
         let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
-        let Some(agent) = engine.registry().agent(&name) else { return Lookup::Unknown };
+        let Some(agent) = registry.agent(&name) else { return Lookup::Unknown };
         match AgentDocument::from_value(&agent.document) {
             Ok(document) => Lookup::Found(Arc::new(document)),
             Err(error) => Lookup::Suspended(format!("its document is wrong: {error}")),
@@ -45,7 +36,7 @@ impl Agents for RegisteredAgents {
     }
 
     fn names(&self) -> Vec<String> {
-        self.0.read().as_ref().map(|e| e.registry().agent_names()).unwrap_or_default()
+        self.0.get().map(|registry| registry.agent_names()).unwrap_or_default()
     }
 }
 
@@ -78,18 +69,24 @@ impl Connector for Unconfigured {
 /// # Errors
 /// If a connector cannot be made or the directory cannot be opened.
 pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Builder) -> anyhow::Result<Engine> {
+    if let Some(directory) = config.secrets.directory.as_ref().filter(|d| !d.is_dir()) {
+        bail!("find the secrets: {} of [secrets] is not a directory", directory.display());
+    }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
+        .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
-    *agents.0.write() = Some(engine.clone());
+    agents.0.get_or_init(|| engine.registry().clone());
     Ok(engine)
 }
 
 fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
-    let secrets: Arc<dyn Secrets> = Arc::new(EnvironmentSecrets);
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
     let client = HttpClient::new(config.connectors.http.clone(), Arc::new(ConnectorClock))?;
+    // One for the process: tokens that one connector has obtained serve the others.
+    let authenticator = Authenticator::new(client.clone(), secrets.clone());
     let drift = DriftConfig {
         allow_absolute: config.connectors.drift.allow_absolute,
         ..DriftConfig::new(&config.connectors.drift.base_dir)
@@ -103,7 +100,9 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         }
     };
     Ok(vec![
-        Arc::new(Http::new(client.clone())),
+        Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
+        Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
+        Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,
         Arc::new(Agent::new(Arc::new(agents), client, secrets)),

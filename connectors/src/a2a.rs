@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cpd_connector_api::guard::ended;
+use cpd_connector_api::secret::Redactor;
 use cpd_connector_api::{
     BoxFuture, Class, Connector, Map, OperationSpec, Outcome, Problem, Request, Standard, Success, Value, json, schema,
 };
@@ -29,10 +30,11 @@ use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::authentication::{Authenticator, Policy};
 use crate::http::client::shown;
 use crate::http::content::excerpt;
 use crate::http::stream::Streamed;
-use crate::http::{Answer, Call, HttpClient, Trouble};
+use crate::http::{Answer, Call, Trouble};
 use crate::rpc::endpoint::{self, Endpoint};
 use crate::rpc::{self, RpcError};
 use card::{Agent, Version};
@@ -82,14 +84,15 @@ impl Default for A2aConfig {
 /// The connector `a2a`.
 #[derive(Clone, Debug)]
 pub struct A2a {
-    client: HttpClient,
+    authenticator: Authenticator,
     spec: Arc<OperationSpec>,
 }
 
 impl A2a {
-    /// The connector over a client, whose limits but the time it shares.
-    pub fn new(config: &A2aConfig, client: &HttpClient) -> Self {
-        Self { client: client.with_timeout(Duration::from_millis(config.timeout_ms)), spec: Arc::new(spec()) }
+    /// The connector over an authenticator, whose tokens and limits but the time it shares.
+    pub fn new(config: &A2aConfig, authenticator: &Authenticator) -> Self {
+        let client = authenticator.http().with_timeout(Duration::from_millis(config.timeout_ms));
+        Self { authenticator: authenticator.with_http(client), spec: Arc::new(spec()) }
     }
 }
 
@@ -133,6 +136,15 @@ enum Whom {
     Server(Endpoint),
 }
 
+impl Whom {
+    /// The credentials for the agent: those of its address, or those of its card if it lives where the card does. A card does
+    /// not send credentials elsewhere.
+    fn policy_for(&self, agent: &Url) -> Option<&Policy> {
+        let (Whom::Card(endpoint) | Whom::Server(endpoint)) = self;
+        endpoint.policy.as_ref().filter(|_| endpoint.url.origin() == agent.origin())
+    }
+}
+
 impl Connector for A2a {
     fn name(&self) -> &str {
         "a2a"
@@ -144,30 +156,32 @@ impl Connector for A2a {
 
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
         Box::pin(async move {
-            match self.perform(&request).await {
+            let mut redactor = Redactor::default();
+            let outcome = match self.perform(&request, &mut redactor).await {
                 Ok(success) => Outcome::Succeeded(success),
                 Err(trouble) => rpc::runtime(trouble).into(),
-            }
+            };
+            redactor.outcome(outcome)
         })
     }
 }
 
 impl A2a {
-    async fn perform(&self, request: &Request) -> Result<Success, Trouble> {
+    async fn perform(&self, request: &Request, redactor: &mut Redactor) -> Result<Success, Trouble> {
         let wanted = self.wanted(request).map_err(Trouble::Refused)?;
-        if let Some(why) = ended(request, &**self.client.clock()) {
+        if let Some(why) = ended(request, &**self.authenticator.http().clock()) {
             return Err(Trouble::failed(why.problem("before anything was sent")));
         }
         let mut agent = match &wanted.agent {
-            Whom::Card(endpoint) => self.agent(endpoint, request).await?,
+            Whom::Card(endpoint) => self.agent(endpoint, request, redactor).await?,
             Whom::Server(endpoint) => Agent::at(endpoint.url.clone()),
         };
-        let mut answered = self.ask(&wanted, &agent, request).await?;
+        let mut answered = self.ask(&wanted, &agent, request, redactor).await?;
         // An address alone does not say which version is spoken there. The agent says that it has done nothing.
         let other = matches!(&answered, Err(error) if OTHER_VERSION.contains(&error.code));
         if other && agent.card.is_none() {
             agent.version = Version::V1_0;
-            answered = self.ask(&wanted, &agent, request).await?;
+            answered = self.ask(&wanted, &agent, request, redactor).await?;
         }
         match answered {
             Ok(output) => Ok(Success { output, evidence: Some(agent.evidence()) }),
@@ -195,14 +209,13 @@ impl A2a {
             None => ("server", request.input.get("server").cloned().unwrap_or_default()),
         };
         let endpoint = endpoint::read(at, &whom)?;
-        endpoint::authorize(at, &endpoint)?;
         let parameters = request.input.get("parameters").and_then(Value::as_object).cloned().unwrap_or_default();
         let agent = if card.is_some() { Whom::Card(endpoint) } else { Whom::Server(endpoint) };
         Ok(Wanted { method, method_v1, class, streams, parameters, agent })
     }
 
     /// The agent of a card: the one that the definition pinned, else the one that is there now.
-    async fn agent(&self, endpoint: &Endpoint, request: &Request) -> Result<Agent, Trouble> {
+    async fn agent(&self, endpoint: &Endpoint, request: &Request, redactor: &mut Redactor) -> Result<Agent, Trouble> {
         if let Ok(pinned) = request.resources.get(&endpoint.uri) {
             let wrong = |what: String| {
                 let what = format!("read the agent card {}: {what}", shown(&endpoint.url));
@@ -215,12 +228,19 @@ impl A2a {
         let mut call = Call::new(Method::GET, endpoint.url.clone(), Class::Safe);
         call.headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         call.redirect = true;
-        let answer = self.client.send(call, request).await.and_then(Answer::success)?;
+        let sent = self.authenticator.send(endpoint.policy.as_ref(), call, request, redactor).await;
+        let answer = sent.and_then(Answer::success)?;
         let card = answer.json()?;
         Agent::of(&card, &answer.url).map_err(|what| answer.unusable(&format!("it is no agent card: {what}")))
     }
 
-    async fn ask(&self, wanted: &Wanted, agent: &Agent, request: &Request) -> Result<Result<Value, RpcError>, Trouble> {
+    async fn ask(
+        &self,
+        wanted: &Wanted,
+        agent: &Agent,
+        request: &Request,
+        redactor: &mut Redactor,
+    ) -> Result<Result<Value, RpcError>, Trouble> {
         let id = uuid(&request.key, "request");
         let method = match agent.version {
             Version::V0_3 => wanted.method,
@@ -232,13 +252,23 @@ impl A2a {
         let accept = if wanted.streams { "text/event-stream, application/json" } else { "application/json" };
         call.headers.insert(ACCEPT, HeaderValue::from_static(accept));
         call.headers.insert(VERSION_HEADER, HeaderValue::from_static(agent.version.name()));
+        let policy = wanted.agent.policy_for(&agent.url);
         if !wanted.streams {
-            let answer = self.client.send(call, request).await?;
+            let answer = self.authenticator.send(policy, call, request, redactor).await?;
             return single(&answer, &id);
         }
+        if let Some(policy) = policy {
+            self.authenticator.apply(policy, &mut call.headers, request, redactor).await?;
+        }
         let mut gathered = Gathered::new(&id);
-        match self.client.stream(call, request, |piece| gathered.take(piece)).await? {
-            Streamed::Whole(answer) => Ok(single(&answer, &id)?.map(|result| Value::from(vec![result]))),
+        match self.authenticator.http().stream(call, request, |piece| gathered.take(piece)).await? {
+            Streamed::Whole(answer) => {
+                if let (401, Some(policy)) = (answer.status, policy) {
+                    // The next attempt gets a fresh token.
+                    self.authenticator.forget(policy, &answer.sent);
+                }
+                Ok(single(&answer, &id)?.map(|result| Value::from(vec![result])))
+            }
             Streamed::Enough(answer) | Streamed::Ended(answer) => gathered.end().map_err(|what| answer.unusable(&what)),
         }
     }

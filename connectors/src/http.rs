@@ -1,33 +1,38 @@
 //! One HTTP request as an operation: what the workflow language's `call: http` becomes.
 //!
 //! The engine has filled in templates and expressions and resolved `use` references; here the address is final.
-//! `with` is checked against the schema, the request is made by the [`client`] that all connectors share, and the
-//! answer is read by its content type ([`content`]). [`verdict`] has the table of what each kind of end means.
+//! `with` is checked against the schema, the request is made by the [`client`] that all connectors share with the
+//! credentials of [`authentication`], and the answer is read by its content type ([`content`]).
+//! [`verdict`] has the table of what each kind of end means; [`resource`] loads documents that definitions refer to.
 //!
 //! The class of a call depends on its method, so the catalog's `http.request` says at-most-once, the strictest, and
 //! the engine asks [`class_of`] for the call at hand.
 //!
-//! Not done here: URI templates, OpenAPI documents, digest and OAuth 2 authentication (refused with a clear problem),
-//! retries, cookies between calls.
+//! Without `redirect` anything but 2xx is an error. With it, redirects are followed, and what cannot be followed (304, or a
+//! 302 without a target) is an answer like any other, as the specification says.
+//!
+//! Not done here: URI templates, OpenAPI documents, retries, cookies between calls.
 
 pub mod answer;
 pub mod client;
 pub mod content;
+pub mod exchange;
+pub mod resource;
 pub mod stream;
 pub mod tls;
 pub mod verdict;
 
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use cpd_connector_api::secret::{Redactor, Secret};
+use cpd_connector_api::secret::{Redactor, Secret, Secrets};
 use cpd_connector_api::{
     BoxFuture, Class, Connector, Map, OperationSpec, Outcome, Problem, Request, Standard, Value, json, schema,
 };
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
+
+use crate::authentication::{self, Authenticator, Policy};
 
 pub use answer::Answer;
 pub use client::{BuildError, Call, HttpClient, HttpConfig};
@@ -48,20 +53,23 @@ const SECRET_HEADERS: [&str; 8] = [
 /// The connector `http`.
 #[derive(Clone, Debug)]
 pub struct Http {
-    client: HttpClient,
+    authenticator: Authenticator,
     spec: Arc<OperationSpec>,
 }
 
 impl Http {
-    /// The connector over a client.
-    pub fn new(client: HttpClient) -> Self {
-        Self { client, spec: Arc::new(spec()) }
+    /// The connector over a client, with tokens of its own.
+    pub fn new(client: HttpClient, secrets: Arc<dyn Secrets>) -> Self {
+        Self::over(Authenticator::new(client, secrets))
+    }
+
+    /// The connector over an authenticator, whose tokens it shares.
+    pub fn over(authenticator: Authenticator) -> Self {
+        Self { authenticator, spec: Arc::new(spec()) }
     }
 }
 
 fn spec() -> OperationSpec {
-    let text = json!({"type": "string"});
-    let credential = json!({"type": "string", "minLength": 1});
     OperationSpec {
         name: "http.request".into(),
         version: "1.0.0".into(),
@@ -78,21 +86,7 @@ fn spec() -> OperationSpec {
                         "type": "object", "additionalProperties": false, "required": ["uri"],
                         "properties": {
                             "uri": {"type": "string", "minLength": 1},
-                            "authentication": {
-                                "writeOnly": true, "type": "object", "additionalProperties": false,
-                                "minProperties": 1, "maxProperties": 1,
-                                "properties": {
-                                    "basic": {
-                                        "type": "object", "additionalProperties": false,
-                                        "required": ["username", "password"],
-                                        "properties": {"username": credential.clone(), "password": text.clone()},
-                                    },
-                                    "bearer": {
-                                        "type": "object", "additionalProperties": false, "required": ["token"],
-                                        "properties": {"token": credential},
-                                    },
-                                },
-                            },
+                            "authentication": authentication::schema(),
                         },
                     },
                 ]},
@@ -113,16 +107,59 @@ fn spec() -> OperationSpec {
 /// What `with` asks for, taken apart.
 struct Wanted {
     call: Call,
+    policy: Option<Policy>,
     output: Output,
     json: bool,
     redactor: Redactor,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
+/// What of an answer a workflow wants: `output` of the calls that go over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// The content by its media type.
     Content,
+    /// The content as base64.
     Raw,
+    /// The request, the status, the headers and the content.
     Response,
+}
+
+impl Output {
+    /// The mode of that name; `content` for anything else, which schemas do not let through.
+    pub fn of(name: Option<&str>) -> Self {
+        match name {
+            Some("raw") => Output::Raw,
+            Some("response") => Output::Response,
+            _ => Output::Content,
+        }
+    }
+
+    /// The answer in this mode, without the secrets that the redactor knows.
+    ///
+    /// # Errors
+    /// If the content is not what its media type, or `json_wanted`, says.
+    pub fn read(self, answer: &Answer, json_wanted: bool, redactor: &Redactor) -> Result<Value, Trouble> {
+        // What becomes base64 is searched before: nobody finds a secret in it after.
+        if self == Output::Raw {
+            return Ok(content::raw(&redactor.bytes(&answer.body)));
+        }
+        let content = match std::str::from_utf8(&answer.body) {
+            Ok(_) => answer.content(json_wanted)?,
+            Err(_) => Answer { body: redactor.bytes(&answer.body).into(), ..answer.clone() }.content(json_wanted)?,
+        };
+        if self == Output::Content {
+            return Ok(redactor.value(&content));
+        }
+        let request = json!({
+            "method": answer.method.as_str(), "uri": answer.url.as_str(), "headers": shown_headers(&answer.sent),
+        });
+        Ok(redactor.value(&Value::from([
+            ("request", request),
+            ("statusCode", Value::from(i64::from(answer.status))),
+            ("headers", shown_headers(&answer.headers)),
+            ("content", content),
+        ])))
+    }
 }
 
 impl Connector for Http {
@@ -146,14 +183,12 @@ impl Connector for Http {
 impl Http {
     async fn perform(&self, request: &Request) -> Result<Outcome, Outcome> {
         let wanted = self.wanted(request).map_err(Outcome::Refused)?;
-        let Wanted { call, output, json, redactor } = wanted;
-        let sent =
-            json!({"method": call.method.as_str(), "uri": call.url.as_str(), "headers": shown_headers(&call.headers)});
-        let outcome = match self.client.send(call, request).await.and_then(Answer::success) {
-            Ok(answer) => match answered(&answer, output, json, sent) {
-                Ok(value) => Outcome::succeeded(value),
-                Err(trouble) => trouble.into(),
-            },
+        let Wanted { call, policy, output, json, mut redactor } = wanted;
+        let redirect = call.redirect;
+        let answer = self.authenticator.send(policy.as_ref(), call, request, &mut redactor).await;
+        let answer = answer.and_then(|a| if redirect { a.success_or_redirect() } else { a.success() });
+        let outcome = match answer.and_then(|answer| output.read(&answer, json, &redactor)) {
+            Ok(value) => Outcome::succeeded(value),
             Err(trouble) => trouble.into(),
         };
         Ok(redactor.outcome(outcome))
@@ -181,9 +216,7 @@ impl Http {
         url.set_fragment(None);
         let mut redactor = Redactor::default();
         let mut headers = headers(input("headers"), &mut redactor).map_err(refuse)?;
-        if let Some(value) = authorization(endpoint.get("authentication"), &mut redactor)? {
-            headers.insert(AUTHORIZATION, value);
-        }
+        let policy = endpoint.get("authentication").filter(|v| !v.is_null()).map(Policy::read).transpose()?;
         query(&mut url, input("query")).map_err(refuse)?;
         let mut call = Call::new(method, url, Class::AtMostOnce);
         call.class = class_of(call.method.as_str());
@@ -199,12 +232,8 @@ impl Http {
             .and_then(|v| v.to_str().ok())
             .is_some_and(|accept| accept.split(',').all(content::is_json));
         call.headers = headers;
-        let output = match input("output").and_then(Value::as_str) {
-            Some("raw") => Output::Raw,
-            Some("response") => Output::Response,
-            _ => Output::Content,
-        };
-        Ok(Wanted { call, output, json, redactor })
+        let output = Output::of(input("output").and_then(Value::as_str));
+        Ok(Wanted { call, policy, output, json, redactor })
     }
 }
 
@@ -242,27 +271,6 @@ pub(crate) fn headers(given: Option<&Value>, redactor: &mut Redactor) -> Result<
     Ok(headers)
 }
 
-fn authorization(given: Option<&Value>, redactor: &mut Redactor) -> Result<Option<HeaderValue>, Problem> {
-    let Some(given) = given else { return Ok(None) };
-    let text = |part: Option<&Value>| part.and_then(Value::as_str).unwrap_or("").to_owned();
-    let value = if let Some(basic) = given.get("basic") {
-        let (user, password) = (text(basic.get("username")), text(basic.get("password")));
-        if user.contains(':') {
-            let what = "`endpoint.authentication.basic.username`: found a colon, which ends a user name";
-            return Err(Problem::standard(Standard::Validation, what));
-        }
-        let pair = BASE64.encode(format!("{user}:{password}"));
-        redactor.add(Secret::new(&pair));
-        redactor.add(Secret::new(password));
-        format!("Basic {pair}")
-    } else {
-        let token = text(given.get("bearer").and_then(|b| b.get("token")));
-        redactor.add(Secret::new(&token));
-        format!("Bearer {token}")
-    };
-    client::sensitive(&value).map(Some)
-}
-
 fn query(url: &mut Url, given: Option<&Value>) -> Result<(), String> {
     let mut form = content::Form { text: url.query().unwrap_or("").to_owned() };
     for (name, value) in given.and_then(Value::as_object).into_iter().flatten() {
@@ -270,19 +278,6 @@ fn query(url: &mut Url, given: Option<&Value>) -> Result<(), String> {
     }
     url.set_query(Some(form.text.as_str()).filter(|q| !q.is_empty()));
     Ok(())
-}
-
-fn answered(answer: &Answer, output: Output, json: bool, sent: Value) -> Result<Value, Trouble> {
-    match output {
-        Output::Raw => Ok(content::raw(&answer.body)),
-        Output::Content => answer.content(json),
-        Output::Response => Ok(Value::from([
-            ("request", sent),
-            ("statusCode", Value::from(i64::from(answer.status))),
-            ("headers", shown_headers(&answer.headers)),
-            ("content", answer.content(json)?),
-        ])),
-    }
 }
 
 /// Headers as an object: names in lower case, several values joined, secret ones left out of sight.

@@ -2,6 +2,7 @@
 //!
 //! - [`http`]: one HTTP request as an operation, and the client with limits that the other connectors share.
 //! - [`atlas`]: the MLOps platform: models, versions, aliases, figures, training.
+//! - [`authentication`]: who a call says that it is, for every connector that speaks HTTP.
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
@@ -12,6 +13,7 @@
 pub mod a2a;
 pub mod agent;
 pub mod atlas;
+pub mod authentication;
 pub mod drift;
 pub mod http;
 pub mod mcp;

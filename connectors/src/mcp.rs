@@ -30,8 +30,10 @@ use cpd_connector_api::guard::{ended, within};
 use cpd_connector_api::{
     BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Success, Value, json,
 };
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use serde::{Deserialize, Serialize};
 
+use crate::authentication::Authenticator;
 use crate::http::content::excerpt;
 use crate::http::{HttpClient, Trouble};
 use crate::rpc;
@@ -85,14 +87,16 @@ impl Default for McpConfig {
 pub struct Mcp {
     config: Arc<McpConfig>,
     client: HttpClient,
+    authenticator: Authenticator,
     spec: Arc<OperationSpec>,
 }
 
 impl Mcp {
-    /// The connector over a client, whose limits but the time it shares.
-    pub fn new(config: McpConfig, client: &HttpClient) -> Self {
-        let limit = Duration::from_millis(config.timeout_ms);
-        Self { config: Arc::new(config), client: client.with_timeout(limit), spec: Arc::new(wanted::spec()) }
+    /// The connector over an authenticator, whose tokens and limits but the time it shares.
+    pub fn new(config: McpConfig, authenticator: &Authenticator) -> Self {
+        let client = authenticator.http().with_timeout(Duration::from_millis(config.timeout_ms));
+        let spec = Arc::new(wanted::spec());
+        Self { config: Arc::new(config), client, authenticator: authenticator.clone(), spec }
     }
 }
 
@@ -121,17 +125,44 @@ impl Connector for Mcp {
 
 impl Mcp {
     async fn perform(&self, request: &Request, guarded: &mut Guarded) -> Result<Success, Trouble> {
-        let wanted = Wanted::read(request, &self.spec, guarded).map_err(Trouble::Refused)?;
+        let mut wanted = Wanted::read(request, &self.spec, guarded).map_err(Trouble::Refused)?;
         if let Transport::Stdio(program) = &wanted.transport {
             program.allowed(&self.config.allow_stdio).map_err(Trouble::Refused)?;
         }
         if let Some(why) = ended(request, &**self.client.clock()) {
             return Err(Trouble::failed(why.problem("before anything was sent")));
         }
+        let first = self.authorized(&mut wanted, request, guarded).await?;
+        let done = self.attempt(&wanted, request).await;
+        // Turned away at the door, perhaps with a token that has run out. A fresh one is worth one more try.
+        if let (Err(trouble), Transport::Http { policy: Some(policy), headers, .. }) = (&done, &wanted.transport)
+            && trouble.problem().status == 401
+        {
+            self.authenticator.forget(policy, headers);
+            if self.authorized(&mut wanted, request, guarded).await? != first {
+                return self.attempt(&wanted, request).await;
+            }
+        }
+        done
+    }
+
+    /// Puts credentials into the headers, if there is a policy. Returns what it put there.
+    async fn authorized(
+        &self,
+        wanted: &mut Wanted,
+        request: &Request,
+        guarded: &mut Guarded,
+    ) -> Result<Option<HeaderValue>, Trouble> {
+        let Transport::Http { policy: Some(policy), headers, .. } = &mut wanted.transport else { return Ok(None) };
+        self.authenticator.apply(policy, headers, request, &mut guarded.secrets).await?;
+        Ok(headers.get(AUTHORIZATION).cloned())
+    }
+
+    async fn attempt(&self, wanted: &Wanted, request: &Request) -> Result<Success, Trouble> {
         let own = Duration::from_millis(self.config.timeout_ms);
         let limit = wanted.timeout.map_or(own, |asked| asked.min(own));
         let witness = Arc::new(Witness::default());
-        let work = tokio::time::timeout(limit, self.exchange(&wanted, &witness));
+        let work = tokio::time::timeout(limit, self.exchange(wanted, &witness));
         let doing = || format!("while {} was under way with {}", wanted.method, wanted.transport.shown());
         match within(request, &**self.client.clock(), work).await {
             Ok(Ok(done)) => done,
@@ -145,7 +176,7 @@ impl Mcp {
 
     async fn exchange(&self, wanted: &Wanted, witness: &Arc<Witness>) -> Result<Success, Trouble> {
         match &wanted.transport {
-            Transport::Http { url, headers } => {
+            Transport::Http { url, headers, .. } => {
                 let door = Door::new(&self.client, url.clone(), headers.clone(), wanted.class, witness.clone());
                 let session = Session::open(door.transport(), wanted, witness).await?;
                 self.converse(session, wanted, witness, None).await

@@ -35,7 +35,7 @@ pub(crate) fn log(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         if !args.follow || view.row(id).is_none_or(|row| !row.phase.is_open()) {
             return Ok(Exit::Done);
         }
-        super::runtime()?.block_on(tokio::time::sleep(LOOK_EVERY));
+        super::runtime()?.block_on(async { tokio::time::sleep(LOOK_EVERY).await });
         view.refresh()?;
     }
 }

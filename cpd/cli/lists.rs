@@ -39,7 +39,7 @@ pub(crate) fn runs(global: &Global, args: &RunsArgs) -> anyhow::Result<Exit> {
     let rows: Vec<(RunId, &RunRow)> = view.runs().filter(|(_, row)| fits(row)).take(args.limit).collect();
     if global.json {
         for (id, row) in rows {
-            style::line(&row_json(id, row).to_json())?;
+            style::line(&row_json(id, row, view.set_aside(id)).to_json())?;
         }
         return Ok(Exit::Done);
     }
@@ -55,19 +55,20 @@ pub(crate) fn runs(global: &Global, args: &RunsArgs) -> anyhow::Result<Exit> {
     )))?;
     for (id, row) in rows {
         let workflow = format!("{:<width$}", style::cut(&row.workflow, width));
-        let pad = " ".repeat(9 - row.phase.name().len());
+        let status = view.set_aside(id).map_or(row.phase.name(), |_| "set aside");
+        let pad = " ".repeat(9 - status.len());
         let took = style::span(row.updated_at - row.started_at);
         let started = style::date(Timestamp(row.started_at));
         style::line(&format!(
             "{id}  {}  {}{pad}  {started}  {took:>8}",
             style::name(&workflow),
-            style::status(row.phase.name())
+            style::status(status)
         ))?;
     }
     Ok(Exit::Done)
 }
 
-fn row_json(id: RunId, row: &RunRow) -> Value {
+fn row_json(id: RunId, row: &RunRow, aside: Option<&str>) -> Value {
     json!({
         "runId": id.to_string(),
         "workflow": *row.workflow,
@@ -76,6 +77,7 @@ fn row_json(id: RunId, row: &RunRow) -> Value {
         "startedAt": Timestamp(row.started_at).to_string(),
         "updatedAt": Timestamp(row.updated_at).to_string(),
         "key": row.key,
+        "setAside": aside,
     })
 }
 
@@ -165,7 +167,15 @@ pub(crate) fn why(global: &Global, args: &WhyArgs) -> anyhow::Result<Exit> {
     let sources = run.wake_sources();
     if global.json {
         let sources = sources.iter().map(wake_json).collect::<Vec<_>>();
-        style::line(&json!({ "runId": id.to_string(), "status": run.phase.name(), "waitsFor": sources }).to_json())?;
+        let status = run.phase.name();
+        let why =
+            json!({ "runId": id.to_string(), "status": status, "waitsFor": sources, "setAside": view.set_aside(id) });
+        style::line(&why.to_json())?;
+        return Ok(Exit::Done);
+    }
+    if let Some(detail) = view.set_aside(id) {
+        style::line(&format!("the next start of cpd: a bug stopped it, and it is set aside ({detail})"))?;
+        style::say(&format!("Its record is intact: `cpd replay {id}` checks it, `cpd resume {id}` tries again."));
         return Ok(Exit::Done);
     }
     let line = match &run.phase {
@@ -195,6 +205,11 @@ pub(crate) fn sentence(source: &WakeSource) -> String {
         WakeSource::Operator { task, problem } => format!(
             "an operator to say what became of {task} ({problem}): `cpd resolve <run> {task} --succeeded JSON | --retry | --failed`"
         ),
+        WakeSource::Event { task, types } if types.is_empty() => format!("an event, at {task}"),
+        WakeSource::Event { task, types } => {
+            format!("an event of type {}, at {task}: `cpd signal <run> TYPE` gives it one", types.join(" or "))
+        }
+        WakeSource::Publication { task } => format!("the event of {task} to reach everybody who listens"),
         WakeSource::Resume => "an operator to resume it: it is paused".to_owned(),
     }
 }
@@ -212,6 +227,11 @@ fn wake_json(source: &WakeSource) -> Value {
         WakeSource::Operator { task, problem } => {
             json!({ "what": "operator", "task": &**task, "problem": problem.to_string() })
         }
+        WakeSource::Event { task, types } => {
+            let types: Value = types.iter().map(|t| Value::Str(t.clone())).collect();
+            json!({ "what": "event", "task": &**task, "types": types })
+        }
+        WakeSource::Publication { task } => json!({ "what": "publication", "task": &**task }),
         WakeSource::Resume => json!({ "what": "resume" }),
     }
 }

@@ -5,6 +5,7 @@ mod demo;
 mod history;
 mod journal;
 mod lists;
+mod logging;
 mod operate;
 mod policy;
 mod replay;
@@ -54,6 +55,8 @@ pub(crate) struct Global {
     /// When to use colours.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: style::When,
+    #[command(flatten)]
+    pub log: logging::Args,
 }
 
 #[derive(Subcommand)]
@@ -86,6 +89,10 @@ enum Command {
     Resume(operate::ResumeArgs),
     /// Say what became of an effect whose outcome is unknown.
     Resolve(operate::ResolveArgs),
+    /// Give a run an event that it listens for.
+    Signal(operate::SignalArgs),
+    /// Publish an event to every open run that listens for it.
+    Emit(operate::EventArgs),
     /// Policies: list, evaluate, test.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -115,6 +122,7 @@ pub fn main() -> ExitCode {
         }
     };
     style::init(cli.global.color);
+    logging::init(&cli.global.log);
     let json = cli.global.json;
     match dispatch(cli) {
         Ok(exit) => exit.into(),
@@ -143,6 +151,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Pause(args) => operate::pause(&global, &args),
         Command::Resume(args) => operate::resume(&global, &args),
         Command::Resolve(args) => operate::resolve(&global, &args),
+        Command::Signal(args) => operate::signal(&global, &args),
+        Command::Emit(args) => operate::emit(&global, &args),
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),

@@ -1,8 +1,8 @@
-//! `cpd cancel`, `pause`, `resume`, `resolve`: what operators do to runs.
+//! `cpd cancel`, `pause`, `resume`, `resolve`, `signal`, `emit`: what operators do to runs.
 
-use cpd_core::json;
 use cpd_core::machine::{Phase, Resolution, RunId};
 use cpd_core::problem::{Problem, Standard};
+use cpd_core::{Value, json};
 use cpd_engine::{Engine, Error, RunHandle};
 
 use super::{Global, run, style};
@@ -52,6 +52,77 @@ pub(crate) struct ResolveArgs {
     /// With --failed: what to say.
     #[arg(long, default_value = "an operator says that it did not happen")]
     reason: String,
+}
+
+/// `cpd signal`
+#[derive(clap::Args)]
+pub(crate) struct SignalArgs {
+    /// The run: its id, the beginning of it, or `last`.
+    run: String,
+    #[command(flatten)]
+    event: EventArgs,
+}
+
+/// An event: `cpd emit`
+#[derive(clap::Args)]
+pub(crate) struct EventArgs {
+    /// Its type, such as `com.example.drift.detected.v1`.
+    #[arg(value_name = "TYPE", required_unless_present = "event")]
+    kind: Option<String>,
+    /// Its data.
+    #[arg(short = 'd', long, value_name = "JSON|@FILE")]
+    payload: Option<String>,
+    /// What it is about.
+    #[arg(long)]
+    subject: Option<String>,
+    /// Where it comes from.
+    #[arg(long)]
+    source: Option<String>,
+    /// Its id. The same event again, by source and id, changes nothing.
+    #[arg(long)]
+    id: Option<String>,
+    /// The whole CloudEvent instead.
+    #[arg(long, value_name = "JSON|@FILE", conflicts_with_all = ["kind", "payload", "subject", "source", "id"])]
+    event: Option<String>,
+}
+
+impl EventArgs {
+    fn event(&self) -> anyhow::Result<Value> {
+        if let Some(event) = &self.event {
+            return run::read_input(event);
+        }
+        let data = self.payload.as_deref().map(run::read_input).transpose()?;
+        let texts = [("type", &self.kind), ("subject", &self.subject), ("source", &self.source), ("id", &self.id)];
+        let texts = texts.into_iter().filter_map(|(key, text)| Some((key, Value::str(text.as_deref()?))));
+        let members = texts.chain(data.map(|d| ("data", d))).map(|(key, v)| (std::sync::Arc::from(key), v));
+        Ok(Value::from(members.collect::<cpd_core::value::Map>()))
+    }
+}
+
+pub(crate) fn signal(global: &Global, args: &SignalArgs) -> anyhow::Result<Exit> {
+    let event = args.event.event()?;
+    operate(global, &args.run, "given the event", async |run| run.signal_event(event.clone()).await)
+}
+
+pub(crate) fn emit(global: &Global, args: &EventArgs) -> anyhow::Result<Exit> {
+    let event = args.event()?;
+    let config = global.config()?;
+    super::runtime()?.block_on(async {
+        let engine: Engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
+        let published = engine.publish(event).await;
+        engine.stop().await?;
+        let published = published?;
+        let runs: Vec<String> = published.runs.iter().map(ToString::to_string).collect();
+        if global.json {
+            style::line(&json!({ "id": published.id, "runs": runs }).to_json())?;
+        } else if runs.is_empty() {
+            style::say(&format!("Event {}: no open run listens to it.", published.id));
+        } else {
+            style::say(&format!("Event {} was given to {} runs:", published.id, runs.len()));
+            runs.iter().try_for_each(|run| style::line(run))?;
+        }
+        Ok(Exit::Done)
+    })
 }
 
 pub(crate) fn cancel(global: &Global, args: &Args) -> anyhow::Result<Exit> {

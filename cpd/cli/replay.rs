@@ -142,6 +142,7 @@ fn describe(command: &Command) -> String {
     match command {
         Command::Call { act, attempt } => format!("call the connector for act {act}, attempt {attempt}"),
         Command::Reconcile { act, attempt } => format!("ask what became of act {act}, attempt {attempt}"),
+        Command::Publish { act } => format!("give the event of act {act} to everybody who listens"),
         Command::CancelCall { act, attempt, .. } => format!("tell the call of act {act}, attempt {attempt}, to stop"),
     }
 }

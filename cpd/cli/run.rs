@@ -146,9 +146,11 @@ fn print_end(id: RunId, end: &RunEnd, json: bool) -> anyhow::Result<Exit> {
             RunEnd::Completed { output } => style::line(&serde_json::to_string_pretty(output)?)?,
             RunEnd::Faulted { problem } => {
                 style::say(&format!("{} {problem}", style::error("faulted:")));
-                if let Some(instance) = &problem.instance {
-                    style::say(&format!("  at task {instance}; `cpd log {id}` has the whole story"));
-                }
+                let place = match problem.instance.as_deref() {
+                    None | Some("") => "in the workflow itself".to_owned(),
+                    Some(instance) => format!("at task {instance}"),
+                };
+                style::say(&format!("  {place}; `cpd log {id}` has the whole story"));
             }
             RunEnd::Cancelled { reason } => style::say(&format!("{} {reason}", style::error("cancelled:"))),
         }

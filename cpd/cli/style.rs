@@ -72,7 +72,7 @@ pub(crate) fn error(text: &str) -> String {
 pub(crate) fn status(status: &str) -> String {
     match status {
         "completed" => good(status),
-        "faulted" | "cancelled" => bad(status),
+        "faulted" | "cancelled" | "set aside" => bad(status),
         "paused" => warn(status),
         _ => name(status),
     }

@@ -51,6 +51,23 @@ pub(crate) fn words(event: &Event, logged: &Logged) -> (char, String) {
             let kind = event.get("type").and_then(Value::as_str).unwrap_or("an event");
             ('✓', format!("emitted {kind}"))
         }
+        Event::EventPublished { .. } => ('✓', "everybody who listens has the event".to_owned()),
+        Event::ListenStarted { .. } => ('◷', "listens".to_owned()),
+        Event::EventReceived { event, displaces } => {
+            let part = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
+            let lost = if *displaces { "; the oldest one that waited is dropped" } else { "" };
+            ('●', format!("event {} {} from {}{lost}", part("type"), part("id"), part("source")))
+        }
+        Event::EventTaken { last, until, .. } => {
+            let how = match (until, last) {
+                (true, true) => "hears the event that ends it",
+                (true, false) => "hears one of the events that end it",
+                (false, true) => "takes the event, the last one",
+                (false, false) => "takes the event",
+            };
+            ('✓', how.to_owned())
+        }
+        Event::EventsPassed { .. } => ('·', "it is for somebody else".to_owned()),
         Event::CaseTaken { case: None, .. } => ('·', "no case holds".to_owned()),
         Event::CaseTaken { case: Some(n), .. } => ('·', format!("takes case {}", n + 1)),
         Event::PolicyDecided { decision, micros, .. } => {

@@ -69,10 +69,30 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
                 items: items.as_ref().map(|i| unless_same(i, input.as_ref())),
             },
         ),
+        Event::ListenStarted { act, input, deadline } => {
+            let deadline = deadline.map(|t| t.0);
+            put(out, &v1::TaskEntered { act: act.0, input: optional(input), deadline, items: None });
+        }
+        Event::EventReceived { event, displaces } => {
+            put(out, &v1::EventReceived { event: json(event), displaces: *displaces });
+        }
+        Event::EventTaken { act, number, filter, until, keys, last } => put(
+            out,
+            &v1::EventTaken {
+                act: act.0,
+                number: *number,
+                filter: *filter,
+                until: *until,
+                keys: optional(keys),
+                last: *last,
+            },
+        ),
+        Event::EventsPassed { act, upto } => put(out, &v1::EventsPassed { act: act.0, upto: *upto }),
         Event::TaskSkipped { act }
         | Event::TaskQuestioned { act }
         | Event::TaskParked { act }
         | Event::LoopEnded { act }
+        | Event::EventPublished { act }
         | Event::TimerFired { act } => put(out, &v1::ActOnly { act: act.0 }),
         Event::TaskReturned { act, input, output: document } | Event::EventEmitted { act, input, event: document } => {
             put(out, &v1::ActAndDocument { act: act.0, input: optional(input), document: json(document) });
@@ -191,6 +211,26 @@ pub fn decode(kind: Kind, version: u8, payload: &[u8]) -> Result<Event, DecodeEr
             let items = v.items.map(|i| r.or_same(&i, input.as_ref())).transpose()?;
             Event::TaskEntered { act: ActId(v.act), input, deadline: v.deadline.map(Timestamp), items }
         }
+        Kind::LISTEN_STARTED => {
+            let v: v1::TaskEntered<'_> = r.get()?;
+            let (input, deadline) = (r.optional(v.input.as_ref())?, v.deadline.map(Timestamp));
+            Event::ListenStarted { act: ActId(v.act), input, deadline }
+        }
+        Kind::EVENT_RECEIVED => {
+            let v: v1::EventReceived<'_> = r.get()?;
+            Event::EventReceived { event: r.value(&v.event)?, displaces: v.displaces }
+        }
+        Kind::EVENT_TAKEN => {
+            let v: v1::EventTaken<'_> = r.get()?;
+            let keys = r.optional(v.keys.as_ref())?;
+            let v1::EventTaken { act, number, filter, until, last, .. } = v;
+            Event::EventTaken { act: ActId(act), number, filter, until, keys, last }
+        }
+        Kind::EVENTS_PASSED => {
+            let v: v1::EventsPassed = r.get()?;
+            Event::EventsPassed { act: ActId(v.act), upto: v.upto }
+        }
+        Kind::EVENT_PUBLISHED => Event::EventPublished { act: r.act()? },
         Kind::TASK_SKIPPED => Event::TaskSkipped { act: r.act()? },
         Kind::TASK_QUESTIONED => Event::TaskQuestioned { act: r.act()? },
         Kind::TASK_PARKED => Event::TaskParked { act: r.act()? },
@@ -334,6 +374,11 @@ pub fn kind_of(event: &Event) -> Kind {
         Event::PolicyDecided { .. } => Kind::POLICY_DECIDED,
         Event::TaskStarted { .. } => Kind::TASK_STARTED,
         Event::WaitStarted { .. } => Kind::WAIT_STARTED,
+        Event::ListenStarted { .. } => Kind::LISTEN_STARTED,
+        Event::EventReceived { .. } => Kind::EVENT_RECEIVED,
+        Event::EventTaken { .. } => Kind::EVENT_TAKEN,
+        Event::EventsPassed { .. } => Kind::EVENTS_PASSED,
+        Event::EventPublished { .. } => Kind::EVENT_PUBLISHED,
         Event::TaskSucceeded { .. } => Kind::TASK_SUCCEEDED,
         Event::TaskRefused { .. } => Kind::TASK_REFUSED,
         Event::TaskFailed { .. } => Kind::TASK_FAILED,
@@ -550,34 +595,47 @@ mod tests {
             problem().prop_map(|problem| Event::RunFaulted { problem }),
         ];
         let items = prop::option::of(prop::collection::vec(value(), 0..3).prop_map(Value::from));
-        let entry =
-            prop_oneof![
-                (act(), input(), deadline(), items).prop_map(|(act, input, deadline, items)| Event::TaskEntered {
-                    act,
-                    input,
-                    deadline,
-                    items
-                }),
-                act().prop_map(|act| Event::TaskSkipped { act }),
-                (act(), input(), value()).prop_map(|(act, input, output)| Event::TaskReturned { act, input, output }),
-                (act(), input(), value()).prop_map(|(act, input, event)| Event::EventEmitted { act, input, event }),
-                (act(), input(), prop::option::of(any::<u32>())).prop_map(|(act, input, case)| Event::CaseTaken {
-                    act,
-                    input,
-                    case
-                }),
-                (act(), input(), value(), any::<u32>())
-                    .prop_map(|(act, input, decision, micros)| Event::PolicyDecided { act, input, decision, micros }),
-                (act(), input(), deadline(), value(), prop::option::of(text())).prop_map(
-                    |(act, input, deadline, args, key)| Event::TaskStarted { act, input, deadline, args, key }
-                ),
-                (act(), input(), deadline(), at()).prop_map(|(act, input, deadline, until)| Event::WaitStarted {
-                    act,
-                    input,
-                    deadline,
-                    until
-                }),
-            ];
+        let entry = prop_oneof![
+            (act(), input(), deadline(), items).prop_map(|(act, input, deadline, items)| Event::TaskEntered {
+                act,
+                input,
+                deadline,
+                items
+            }),
+            act().prop_map(|act| Event::TaskSkipped { act }),
+            (act(), input(), value()).prop_map(|(act, input, output)| Event::TaskReturned { act, input, output }),
+            (act(), input(), value()).prop_map(|(act, input, event)| Event::EventEmitted { act, input, event }),
+            (act(), input(), deadline()).prop_map(|(act, input, deadline)| Event::ListenStarted {
+                act,
+                input,
+                deadline
+            }),
+            (value(), any::<bool>()).prop_map(|(event, displaces)| Event::EventReceived { event, displaces }),
+            (act(), any::<u64>(), any::<Option<u32>>(), any::<bool>(), input(), any::<bool>()).prop_map(
+                |(act, number, filter, until, keys, last)| Event::EventTaken { act, number, filter, until, keys, last }
+            ),
+            (act(), any::<u64>()).prop_map(|(act, upto)| Event::EventsPassed { act, upto }),
+            act().prop_map(|act| Event::EventPublished { act }),
+            (act(), input(), prop::option::of(any::<u32>())).prop_map(|(act, input, case)| Event::CaseTaken {
+                act,
+                input,
+                case
+            }),
+            (act(), input(), value(), any::<u32>()).prop_map(|(act, input, decision, micros)| Event::PolicyDecided {
+                act,
+                input,
+                decision,
+                micros
+            }),
+            (act(), input(), deadline(), value(), prop::option::of(text()))
+                .prop_map(|(act, input, deadline, args, key)| Event::TaskStarted { act, input, deadline, args, key }),
+            (act(), input(), deadline(), at()).prop_map(|(act, input, deadline, until)| Event::WaitStarted {
+                act,
+                input,
+                deadline,
+                until
+            }),
+        ];
         let call = prop_oneof![
             (act(), any::<u32>(), value(), input()).prop_map(|(act, attempt, output, evidence)| {
                 Event::TaskSucceeded { act, attempt, output, evidence }

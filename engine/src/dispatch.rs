@@ -6,12 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use cpd_connector_api::secret::{Redactor, Secret};
 use cpd_connector_api::{Connector, Outcome, Reconciled, Request};
 use cpd_core::Value;
+use cpd_core::definition::plan::{Action, Call};
 use cpd_core::machine::state::CallView;
 use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{ActId, Input, Run};
 use cpd_core::problem::{Problem, Standard};
+use cpd_core::value::Map;
 use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
@@ -24,6 +27,29 @@ pub(crate) enum Performed {
     Now(Input),
     /// It needs a task of its own.
     Later(Pin<Box<dyn Future<Output = Input> + Send>>),
+}
+
+/// A call that goes on in a task of its own. It ends with its engine, and the engine's directory is not free before the
+/// call is gone: the fields are dropped in this order.
+pub(crate) struct InFlight {
+    future: Pin<Box<dyn Future<Output = Input> + Send>>,
+    shared: Arc<Shared>,
+}
+
+impl InFlight {
+    pub(crate) fn new(future: Pin<Box<dyn Future<Output = Input> + Send>>, shared: Arc<Shared>) -> Self {
+        Self { future, shared }
+    }
+
+    /// Tells the outcome, unless the engine ends first.
+    pub(crate) async fn outcome(mut self, tell: impl FnOnce(Input)) {
+        let ended = self.shared.ended.clone();
+        tokio::select! {
+            biased;
+            () = ended.cancelled() => {}
+            input = &mut self.future => tell(input),
+        }
+    }
 }
 
 /// The request for a call.
@@ -44,9 +70,62 @@ pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken)
     }
 }
 
+/// Looks up the secrets that the arguments of a call mention and evaluates what is sealed until then; teaches them to the
+/// redactor that what comes back goes through. Neither leaves this process but in the call.
+///
+/// # Errors
+/// If a secret is not there, or an expression fails.
+pub(crate) fn unseal(
+    shared: &Shared,
+    run: &Run,
+    call: &CallView<'_>,
+    request: &mut Request,
+) -> Result<Redactor, Problem> {
+    let mut redactor = Redactor::default();
+    let Action::Call(Call { with, .. }) = &call.node.action else { return Ok(redactor) };
+    if !with.is_sealed() {
+        return Ok(redactor);
+    }
+    let mut secrets = Map::new();
+    for name in &run.plan.secrets {
+        let Some(secret) = shared.secrets.secret(name) else {
+            let detail = format!("call {}: there is no secret {name:?} in this process", request.operation);
+            return Err(Problem::standard(Standard::Authorization, detail));
+        };
+        let value = match Value::from_json(secret.expose().as_bytes()) {
+            Ok(value @ Value::Obj(_)) => value,
+            Ok(_) | Err(_) => Value::str(secret.expose()),
+        };
+        teach(&mut redactor, &value);
+        secrets.insert(name.clone(), value);
+    }
+    let unsealed = with.unseal(&request.input, &Value::from(secrets), &shared.limits);
+    request.input = unsealed.map_err(|e| {
+        let detail = format!("evaluate `with` of task {}: {e}", call.node.name);
+        redactor.problem(Problem::standard(Standard::Expression, detail))
+    })?;
+    Ok(redactor)
+}
+
+fn teach(redactor: &mut Redactor, value: &Value) {
+    match value {
+        Value::Str(text) => redactor.add(Secret::new(text)),
+        Value::Arr(items) => items.iter().for_each(|v| teach(redactor, v)),
+        Value::Obj(members) => members.values().for_each(|v| teach(redactor, v)),
+        Value::Null | Value::Bool(_) | Value::Num(_) => {}
+    }
+}
+
 /// Calls (or questions) the connector of a request. The future is polled once in place: operations that are ready at once
 /// cost no task.
-pub(crate) fn perform(shared: &Arc<Shared>, request: Request, reconcile: bool, act: ActId, attempt: u32) -> Performed {
+pub(crate) fn perform(
+    shared: &Arc<Shared>,
+    request: Request,
+    redactor: Redactor,
+    reconcile: bool,
+    act: ActId,
+    attempt: u32,
+) -> Performed {
     let name = request.operation.split('.').next().unwrap_or_default();
     let Some(connector) = shared.connectors.get(name).cloned() else {
         let problem = missing(&request, "no such connector is configured in this process");
@@ -54,9 +133,9 @@ pub(crate) fn perform(shared: &Arc<Shared>, request: Request, reconcile: bool, a
     };
     let clock = shared.clock.clone();
     let mut future: Pin<Box<dyn Future<Output = Input> + Send>> = if reconcile {
-        Box::pin(question(connector, request, act, attempt, clock))
+        Box::pin(question(connector, request, redactor, act, attempt, clock))
     } else {
-        Box::pin(call(connector, request, act, attempt, clock))
+        Box::pin(call(connector, request, redactor, act, attempt, clock))
     };
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(input) => Performed::Now(input),
@@ -68,6 +147,7 @@ pub(crate) fn perform(shared: &Arc<Shared>, request: Request, reconcile: bool, a
 async fn call(
     connector: Arc<dyn Connector>,
     request: Request,
+    redactor: Redactor,
     act: ActId,
     attempt: u32,
     clock: Arc<dyn Clock>,
@@ -75,12 +155,13 @@ async fn call(
     let operation = request.operation.clone();
     let outcome = AssertUnwindSafe(async { connector.call(request).await }).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(panicked(&operation, panic.as_ref())));
-    Input::Outcome { act, attempt, outcome: converted(outcome, clock.as_ref()) }
+    Input::Outcome { act, attempt, outcome: converted(redactor.outcome(outcome), clock.as_ref()) }
 }
 
 async fn question(
     connector: Arc<dyn Connector>,
     request: Request,
+    redactor: Redactor,
     act: ActId,
     attempt: u32,
     clock: Arc<dyn Clock>,
@@ -88,9 +169,9 @@ async fn question(
     let operation = request.operation.clone();
     let answer = AssertUnwindSafe(async { connector.reconcile(request).await }).catch_unwind().await;
     let outcome = match answer {
-        Ok(Reconciled::Happened(outcome)) => Some(converted(outcome, clock.as_ref())),
+        Ok(Reconciled::Happened(outcome)) => Some(converted(redactor.outcome(outcome), clock.as_ref())),
         Ok(Reconciled::NotHappened) => None,
-        Ok(Reconciled::CannotTell(problem)) => Some(CallOutcome::Unknown(problem)),
+        Ok(Reconciled::CannotTell(problem)) => Some(CallOutcome::Unknown(redactor.problem(problem))),
         Err(panic) => Some(CallOutcome::Unknown(panicked(&operation, panic.as_ref()))),
     };
     Input::Reconciled { act, attempt, outcome }

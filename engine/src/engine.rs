@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use cpd_connector_api::Connector;
+use cpd_connector_api::secret::{NoSecrets, Secrets};
 use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
@@ -13,22 +15,30 @@ use cpd_core::machine::turn::{Env, Start};
 use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
-use cpd_journal::index::{Direction, Driver, Index, Opened, Range, open_or_rebuild};
-use cpd_journal::{DirLock, Hook, Log, Lsn, Reader, Status, Writer, WriterOptions};
+use cpd_journal::index::{Direction, Driver, Index, Range};
+use cpd_journal::{DirLock, Hook, LockError, Log, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
-use tokio::sync::{OnceCell, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
-use crate::index::{self, Indexer, KEYS};
-use crate::recovery::{self, Recovery};
+use crate::index::{self, Indexer};
+use crate::keys::{self, StartKeys};
+use crate::publish::{self, Published};
+use crate::recovery;
 use crate::registry::Registry;
 use crate::shard::{Message, Reply, Shard};
 
 /// New work is refused while more than this waits to be synced.
 const PENDING_MAX: usize = 64 << 20;
+/// How long an owner of the directory that is closing is waited for, and how long a call in flight that does not end.
+const CLOSING_MAX: Duration = Duration::from_secs(10);
+/// How often it is looked whether it has: the lock is the system's, which tells nobody.
+const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
 /// Sees every entry of every run after it is durable. Must be quick: it is called on the shard's task.
 pub trait Observer: Send + Sync + 'static {
@@ -42,18 +52,54 @@ pub(crate) struct Shared {
     pub limits: Limits,
     pub runtime: Value,
     pub connectors: HashMap<Arc<str>, Arc<dyn Connector>>,
-    pub registry: Registry,
+    pub registry: Arc<Registry>,
     pub writer: Writer,
     pub reader: Reader,
     pub indexer: Indexer,
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
+    /// Ends every call in flight.
+    pub ended: CancellationToken,
     pub dispatching: bool,
+    pub secrets: Arc<dyn Secrets>,
+    pub router: std::sync::OnceLock<Shards>,
+    /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
+    pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
+    /// Until the engine stops: then the next engine may open it, though handles to this one are still around.
+    pub index: Mutex<Option<Arc<dyn Index>>>,
+    pub lock: Mutex<Option<DirLock>>,
+    pub asides: Asides,
+    #[cfg(test)]
+    pub hooks: crate::tests::Hooks,
 }
 
 impl Shared {
     pub(crate) fn env(&self, at: Timestamp) -> Env<'_> {
         Env { at, limits: &self.limits, runtime: &self.runtime, stopwatch }
+    }
+
+    /// The index. To be dropped before the share of this is, so that the next engine finds it free.
+    pub(crate) fn index(&self) -> Result<Arc<dyn Index>, Error> {
+        self.index.lock().clone().ok_or(Error::Stopped)
+    }
+
+    /// Writes what is pending and lets go of the directory. Blocks.
+    fn close(&self) -> Result<(), cpd_journal::Error> {
+        self.indexer.stop();
+        drop(self.index.lock().take());
+        let closed = self.writer.close();
+        drop(self.lock.lock().take());
+        closed
+    }
+}
+
+/// Shards and calls in flight each hold their share, so the directory is let go of when the last of them has ended,
+/// whoever that is: an engine that was dropped may be opened again, and there are never two that act.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(error = %error, "the journal was not closed in order; nothing acknowledged is lost");
+        }
     }
 }
 
@@ -104,12 +150,15 @@ pub struct Builder {
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
     observer: Option<Arc<dyn Observer>>,
+    secrets: Arc<dyn Secrets>,
     shards: usize,
     dispatching: bool,
     limits: Limits,
     log: cpd_journal::Options,
     driver: Driver,
     on_status: Option<Hook<Status>>,
+    #[cfg(test)]
+    pub(crate) hooks: crate::tests::Hooks,
 }
 
 impl Builder {
@@ -177,6 +226,13 @@ impl Builder {
         self
     }
 
+    /// Where the secrets come from that definitions mention; by default there are none.
+    #[must_use]
+    pub fn secrets(mut self, secrets: Arc<dyn Secrets>) -> Self {
+        self.secrets = secrets;
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -201,17 +257,14 @@ impl Builder {
             move |source: std::io::Error| Error::File { action, path, source: Arc::new(source) }
         };
         std::fs::create_dir_all(&self.data).map_err(file("create the data directory", &self.data))?;
-        let lock = DirLock::acquire(&self.data, env!("CARGO_PKG_VERSION"), &self.clock.now().to_string())?;
+        let lock = lock(&self.data, &*self.clock).await?;
         let journal = self.data.join("journal");
         let (log, recovered) = Log::open(&journal, self.log)?;
         let reader = log.reader();
-        let last = recovered.last().unwrap_or(Lsn::ZERO);
-        let Opened { index, rebuilt } =
-            open_or_rebuild(self.driver, &self.data.join("index").join(self.driver.name()), last)?;
-        let index: Arc<dyn Index> = Arc::from(index);
-        let recovery = Recovery::plan(&*index, &reader, recovered, rebuilt)?;
+        let index = self.data.join("index").join(self.driver.name());
+        let (index, recovery) = recovery::open(self.driver, &index, &reader, recovered)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
-        let registry = Registry::load(&reader, recovery.registry, operations)?;
+        let registry = Arc::new(Registry::load(&reader, recovery.registry, operations)?);
         let writer = Writer::spawn_with(log, WriterOptions { on_status: self.on_status, ..WriterOptions::default() })?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
@@ -228,7 +281,16 @@ impl Builder {
             indexer,
             observer: self.observer,
             tracker: TaskTracker::new(),
+            ended: CancellationToken::new(),
+            index: Mutex::new(Some(index)),
+            lock: Mutex::new(Some(lock)),
             dispatching: self.dispatching,
+            secrets: self.secrets,
+            router: std::sync::OnceLock::new(),
+            engine: tokio::sync::SetOnce::new(),
+            asides: Asides::begin(&self.data, self.dispatching),
+            #[cfg(test)]
+            hooks: self.hooks,
         });
         let mut shards = Vec::with_capacity(self.shards);
         for _ in 0..self.shards {
@@ -240,44 +302,110 @@ impl Builder {
         let engine = Engine {
             inner: Arc::new(Inner {
                 shared,
-                shards,
-                index: Mutex::new(Some(index)),
+                shards: Shards(shards.into()),
                 entropy: self.entropy,
-                keys: Mutex::new(BTreeMap::new()),
+                keys: Arc::new(StartKeys::new()),
                 recovered: recovery.summary(),
                 data: self.data,
-                lock: Mutex::new(Some(lock)),
                 stopped: AtomicUsize::new(0),
             }),
         };
-        recovery::execute(recovery, |message, run| engine.send(run, message))?;
+        drop(engine.inner.shared.router.set(engine.inner.shards.clone()));
+        let registry = engine.registry();
+        recovery::execute(recovery, registry, |message, run| engine.inner.shards.send(run, message))?;
+        drop(engine.inner.shared.engine.set(Arc::downgrade(&engine.inner)));
         Ok(engine)
     }
 }
 
-/// A durable workflow engine over one data directory. Cheap to clone; every clone is the same engine.
-#[derive(Clone)]
-pub struct Engine {
-    inner: Arc<Inner>,
+/// Takes the lock of the data directory. An owner that is closing, such as an engine of this process that was dropped a
+/// moment ago, is waited for.
+async fn lock(data: &Path, clock: &dyn Clock) -> Result<DirLock, Error> {
+    let begin = tokio::time::Instant::now();
+    loop {
+        match DirLock::acquire(data, env!("CARGO_PKG_VERSION"), &clock.now().to_string()) {
+            Err(LockError::Held { held, .. }) if held.closing && begin.elapsed() < CLOSING_MAX => {
+                tokio::time::sleep(CLOSING_LOOK).await;
+            }
+            taken => return Ok(taken?),
+        }
+    }
 }
 
-struct Inner {
-    shared: Arc<Shared>,
-    shards: Vec<mpsc::UnboundedSender<Message>>,
-    /// Until the engine stops: then the next engine may open it, though handles to this one are still around.
-    index: Mutex<Option<Arc<dyn Index>>>,
+/// A durable workflow engine over one data directory. Cheap to clone; every clone is the same engine.
+///
+/// [`Engine::stop`] ends it in order. When the last handle ([`Engine`] or [`RunHandle`]) is dropped without that, its shards
+/// end, calls in flight are dropped as by a crash, what was submitted is written, and then the directory is free; opening it
+/// again waits for that. A connector must not hold a handle to the engine that holds it: that one never ends by itself.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) shards: Shards,
     entropy: Arc<dyn Entropy>,
-    /// Runs started with a key, that the index may not know yet; empty while the start is not durable.
-    keys: Mutex<BTreeMap<[u8; 16], Arc<OnceCell<RunId>>>>,
+    pub(crate) keys: Arc<StartKeys>,
     recovered: recovery::Summary,
     data: PathBuf,
-    lock: Mutex<Option<DirLock>>,
     stopped: AtomicUsize,
 }
 
 impl Inner {
-    fn index(&self) -> Result<Arc<dyn Index>, Error> {
-        self.index.lock().clone().ok_or(Error::Stopped)
+    /// Tells whoever wants the directory that it will be free soon.
+    fn closing(&self) {
+        if let Some(lock) = &*self.shared.lock.lock() {
+            lock.closing();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.closing();
+        self.shared.ended.cancel();
+        for shard in &*self.shards.0 {
+            // One that is gone has nothing to leave.
+            drop(shard.send(Message::Leave));
+        }
+    }
+}
+
+/// The ways to the shards. Whoever holds only these does not keep the engine.
+#[derive(Clone)]
+pub(crate) struct Shards(Arc<[mpsc::UnboundedSender<Message>]>);
+
+impl Shards {
+    pub(crate) fn all(&self) -> &[mpsc::UnboundedSender<Message>] {
+        &self.0
+    }
+
+    pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
+        let shard = usize::from(run.0[15]) % self.0.len();
+        self.0[shard].send(message).map_err(|_| Error::Stopped)
+    }
+
+    pub(crate) async fn ask<T>(
+        &self,
+        run: RunId,
+        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    ) -> Result<T, Error> {
+        let (reply, answer) = oneshot::channel();
+        self.send(run, message(reply))?;
+        match answer.await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.fate(run).await),
+        }
+    }
+
+    /// Why a shard did not answer: it panicked over it, or it is gone.
+    async fn fate(&self, run: RunId) -> Error {
+        let (reply, answer) = oneshot::channel();
+        if let Err(error) = self.send(run, Message::Fate { run, reply }) {
+            return error;
+        }
+        answer.await.ok().flatten().unwrap_or(Error::Stopped)
     }
 }
 
@@ -291,11 +419,14 @@ impl Engine {
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy::default()),
             observer: None,
+            secrets: Arc::new(NoSecrets),
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),
             log: cpd_journal::Options::default(),
             on_status: None,
+            #[cfg(test)]
+            hooks: crate::tests::Hooks::default(),
             driver: if cfg!(feature = "index-fjall") {
                 Driver::Fjall
             } else if cfg!(feature = "index-sled") {
@@ -317,7 +448,7 @@ impl Engine {
     }
 
     /// Workflows, policies, agents and operations.
-    pub fn registry(&self) -> &Registry {
+    pub fn registry(&self) -> &Arc<Registry> {
         &self.inner.shared.registry
     }
 
@@ -335,6 +466,23 @@ impl Engine {
         Starting { engine: self, workflow: workflow.to_owned(), input: None, key: None, actor: Arc::from("library") }
     }
 
+    /// Publishes an event: every open run that listens to such events gets it. Its `type` must be there; what is missing of
+    /// `specversion`, `id`, `source` and `time` is added. When this returns, every one of them has it for good. The same event
+    /// again (by `source` and `id`) changes nothing.
+    ///
+    /// # Errors
+    /// If it is no event, or the engine stops before everybody has it: publish it again then, with the same `id`.
+    pub async fn publish(&self, event: impl Into<Value>) -> Result<Published, Error> {
+        let event = self.event(&event.into(), "/cpd/library")?;
+        publish::publish(&self.inner.shards, event).await
+    }
+
+    fn event(&self, event: &Value, source: &str) -> Result<Value, Error> {
+        let now = self.inner.shared.clock.now();
+        let id = RunId::new(now, self.inner.entropy.run_id_bytes()).to_string();
+        publish::completed(event, &id, source, &now.to_string())
+    }
+
     /// A handle to a run.
     pub fn run(&self, id: RunId) -> RunHandle {
         RunHandle { engine: self.clone(), id, existing: true }
@@ -349,21 +497,22 @@ impl Engine {
         if self.inner.stopped.fetch_add(1, Ordering::SeqCst) > 0 {
             return Ok(());
         }
-        for shard in &self.inner.shards {
+        self.inner.closing();
+        for shard in &*self.inner.shards.0 {
             let (reply, done) = oneshot::channel();
             if shard.send(Message::Stop { reply }).is_ok() {
                 // A shard that is gone has nothing under way.
                 drop(done.await);
             }
         }
-        let inner = self.inner.clone();
-        let stop = tokio::task::spawn_blocking(move || {
-            inner.shared.indexer.stop();
-            drop(inner.index.lock().take());
-            let closed = inner.shared.writer.close();
-            drop(inner.lock.lock().take());
-            closed
-        });
+        // Nobody would take an outcome now: the calls end here, and no later than the lock.
+        let shared = self.inner.shared.clone();
+        shared.ended.cancel();
+        shared.tracker.close();
+        if tokio::time::timeout(CLOSING_MAX, shared.tracker.wait()).await.is_err() {
+            tracing::warn!("a call in flight does not end; the engine stops without it");
+        }
+        let stop = tokio::task::spawn_blocking(move || shared.close());
         stop.await.map_err(|_| Error::Stopped)?.map_err(Error::from)
     }
 
@@ -373,23 +522,30 @@ impl Engine {
     /// If the index cannot be read.
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
-        let rows = self.inner.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
+        let rows = self.inner.shared.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
         Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
     }
 
-    pub(crate) fn send(&self, run: RunId, message: Message) -> Result<(), Error> {
-        let shard = usize::from(run.0[15]) % self.inner.shards.len();
-        self.inner.shards[shard].send(message).map_err(|_| Error::Stopped)
+    /// Runs that are set aside because a bug in this program stopped them, with what the panic said; the next process tries
+    /// them again.
+    pub fn set_aside(&self) -> BTreeMap<RunId, Arc<str>> {
+        self.inner.shared.asides.all()
     }
 
-    async fn ask<T>(
+    pub(crate) fn of(inner: Arc<Inner>) -> Self {
+        Self { inner }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.stopped.load(Ordering::SeqCst) > 0
+    }
+
+    pub(crate) async fn ask<T>(
         &self,
         run: RunId,
         message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
     ) -> Result<T, Error> {
-        let (reply, answer) = oneshot::channel();
-        self.send(run, message(reply))?;
-        answer.await.map_err(|_| Error::Stopped)?
+        self.inner.shards.ask(run, message).await
     }
 }
 
@@ -451,8 +607,8 @@ impl Starting<'_> {
         let hash = key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
         let start = Start { input, key, actor: self.actor };
         let begin = {
-            let engine = engine.clone();
-            move || async move { engine.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await }
+            let shards = inner.shards.clone();
+            move || async move { shards.ask(id, |reply: Reply| Message::Start { id, plan, start, reply }).await }
         };
         let Some(hash) = hash else {
             begin().await?;
@@ -460,16 +616,27 @@ impl Starting<'_> {
         };
         // Whoever comes second waits until the first one's start is durable, or tries itself if that failed. In a task of
         // its own, so that a caller who stops waiting does not leave a run that its key does not know.
-        let cell = inner.keys.lock().entry(hash).or_default().clone();
-        let index = inner.index()?;
-        let starting = shared.tracker.spawn(async move {
+        let cell = inner.keys.cell(hash);
+        let (keys, shared) = (inner.keys.clone(), shared.clone());
+        let starting = inner.shared.tracker.spawn(async move {
             let started = cell.get_or_try_init(async || {
-                if let Some(known) = index.get(KEYS, &hash)?.and_then(|v| Some(RunId(v.try_into().ok()?))) {
+                if let Some(known) = keys::known(&*shared.index()?, &hash)? {
                     return Ok(known);
                 }
                 begin().await.map(|()| id)
             });
-            started.await.copied()
+            let started = started.await.copied();
+            drop(cell);
+            if keys.is_time() {
+                let (shared, tracker) = (shared.clone(), shared.tracker.clone());
+                tracker.spawn_blocking(move || {
+                    // If there is no index the engine has stopped, and the keys go with it.
+                    if let Ok(index) = shared.index() {
+                        keys.prune(&shared.indexer, &*index);
+                    }
+                });
+            }
+            started
         });
         let started: Result<RunId, Error> = starting.await.map_err(|_| Error::Stopped)?;
         let started = started?;
@@ -516,6 +683,23 @@ impl RunHandle {
             Err(Error::NoOpenRun { .. }) => self.closed(),
             other => other,
         }
+    }
+
+    /// Gives it, and no other run, an event of that type: what a `listen` of its definition waits for.
+    ///
+    /// # Errors
+    /// If it has ended, or nothing in its definition listens to such an event.
+    pub async fn signal(&self, kind: &str, data: impl Into<Value>) -> Result<(), Error> {
+        self.signal_event(json!({ "type": kind, "data": data.into() })).await
+    }
+
+    /// The same with a whole CloudEvent; what is missing but its `type` is added.
+    ///
+    /// # Errors
+    /// If it is no event, the run has ended, or nothing in its definition listens to such an event.
+    pub async fn signal_event(&self, event: impl Into<Value>) -> Result<(), Error> {
+        let event = self.engine.event(&event.into(), "/cpd/signal")?;
+        self.input(Input::Event(event)).await
     }
 
     /// Cancels it.
@@ -569,7 +753,7 @@ impl RunHandle {
     fn closed(&self) -> Result<Run, Error> {
         let inner = &self.engine.inner;
         inner.shared.indexer.flush();
-        let row = inner.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
+        let row = inner.shared.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
         let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
         crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|(run, _)| run)
     }

@@ -48,6 +48,12 @@ pub enum Error {
         /// The digest.
         digest: String,
     },
+    /// It is no CloudEvent.
+    #[error("publish an event: {what}")]
+    NoEvent {
+        /// What is wrong.
+        what: &'static str,
+    },
     /// There is no such workflow.
     #[error("find {what} {name:?}: none is registered under that name{hint}")]
     NotRegistered {
@@ -86,6 +92,17 @@ pub enum Error {
     NoOpenRun {
         /// The id.
         run: RunId,
+    },
+    /// A bug in this program stopped the run.
+    #[error(
+        "go on with run {run}: a bug in cpd stopped it ({detail}); it is set aside with its record intact, other runs go \
+         on, and the next start tries again"
+    )]
+    SetAside {
+        /// The run.
+        run: RunId,
+        /// What the panic said.
+        detail: Arc<str>,
     },
     /// The disk is full. Nothing is lost; what is under way goes on when there is room.
     #[error("take new work: no space is left on the device of the journal; runs go on when there is room")]

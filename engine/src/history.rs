@@ -354,9 +354,22 @@ fn data(event: &Event) -> Value {
         | Event::TaskQuestioned { .. }
         | Event::TaskParked { .. }
         | Event::LoopEnded { .. }
+        | Event::EventPublished { .. }
         | Event::TimerFired { .. } => Vec::new(),
         Event::TaskReturned { input, output, .. } => vec![("input", opt(input)), ("output", output.clone())],
         Event::EventEmitted { input, event, .. } => vec![("input", opt(input)), ("event", event.clone())],
+        Event::ListenStarted { input, deadline, .. } => vec![("input", opt(input)), ("deadline", time(deadline))],
+        Event::EventReceived { event, displaces } => {
+            vec![("event", event.clone()), ("displaces", Value::from(*displaces))]
+        }
+        Event::EventTaken { number, filter, until, keys, last, .. } => vec![
+            ("number", Value::from(i64::try_from(*number).unwrap_or(i64::MAX))),
+            ("filter", filter.map_or(Value::Null, Value::from)),
+            ("until", Value::from(*until)),
+            ("correlation", opt(keys)),
+            ("last", Value::from(*last)),
+        ],
+        Event::EventsPassed { upto, .. } => vec![("upto", Value::from(i64::try_from(*upto).unwrap_or(i64::MAX)))],
         Event::CaseTaken { input, case, .. } => {
             vec![("input", opt(input)), ("case", case.map_or(Value::Null, Value::from))]
         }

@@ -6,8 +6,9 @@
 //! | space | key | value |
 //! |---|---|---|
 //! | `RUNS` | run id | [`RunRow`] |
-//! | `OPEN` | run id | nothing: the run has not ended |
+//! | `OPEN` | run id | [`OpenRow`]: the run has not ended |
 //! | `KEYS` | hash of workflow and start key | run id |
+//! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
 
 use std::collections::BTreeMap;
@@ -35,6 +36,10 @@ pub(crate) const OPEN: Space = Space(2);
 pub(crate) const KEYS: Space = Space(3);
 /// Everything else.
 pub(crate) const META: Space = Space(4);
+/// Key in [`META`]: the number of the form that rows have.
+pub(crate) const FORMAT: &[u8] = b"format";
+/// The form of this file. An index of any other form is made again from the log.
+pub(crate) const FORMAT_NUMBER: u32 = 4;
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 
@@ -50,6 +55,8 @@ pub struct RunRow {
     pub workflow: String,
     /// The workflow's version.
     pub version: String,
+    /// Digest of the plan that it is pinned to.
+    pub plan: [u8; 32],
     /// The run's phase: `running`, `paused`, `completed`, `faulted`, `cancelled`.
     pub phase: RowPhase,
     /// When it started, in microseconds since the epoch.
@@ -116,14 +123,36 @@ pub struct RowWake {
     pub busy: bool,
 }
 
+/// What a start needs to know of an open run. It stands in a space of its own, so that a start reads the rows of the runs
+/// that are open, one behind the other, and nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OpenRow {
+    /// Where its last entry is.
+    pub last: u64,
+    /// Digest of its plan.
+    pub plan: [u8; 32],
+    /// Its phase.
+    pub phase: RowPhase,
+    /// What wakes it, as in [`RunRow`].
+    pub wake: Option<RowWake>,
+}
+
+impl OpenRow {
+    pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
+        cpd_journal::codec::decode(bytes, crate::codec::PAYLOAD_MAX).ok()
+    }
+}
+
 impl RunRow {
     /// The row of a run after an entry.
     pub(crate) fn of(run: &Run, at: Timestamp, last: Position) -> Self {
         let busy = run.has_more()
+            || run.publications().next().is_some()
             || run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
         Self {
             workflow: run.plan.qualified_name().to_string(),
             version: run.plan.version.to_string(),
+            plan: run.plan.digest.0,
             phase: RowPhase::of(&run.phase),
             started_at: run.started_at.0,
             updated_at: at.0,
@@ -152,10 +181,11 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
             Kind::RUN_STARTED => {
                 let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
                     .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
-                let Event::RunStarted { workflow, version, key, .. } = event else { continue };
+                let Event::RunStarted { plan, workflow, version, key, .. } = event else { continue };
                 row = Some(RunRow {
                     workflow: workflow.to_string(),
                     version: version.to_string(),
+                    plan: plan.0,
                     phase: RowPhase::Running,
                     started_at: entry.at(),
                     updated_at: entry.at(),
@@ -342,7 +372,13 @@ pub(crate) fn put_row(batch: &mut Batch, id: RunId, row: &RunRow) {
     cpd_journal::codec::encode(row, &mut bytes).expect("a row has a form that the format holds");
     batch.put(RUNS, id.0, bytes);
     if row.phase.is_open() {
-        batch.put(OPEN, id.0, []);
+        let mut open = Vec::with_capacity(24);
+        cpd_journal::codec::encode(
+            &OpenRow { last: row.last, plan: row.plan, phase: row.phase, wake: row.wake },
+            &mut open,
+        )
+        .expect("a row has a form that the format holds");
+        batch.put(OPEN, id.0, open);
     } else {
         batch.delete(OPEN, id.0);
     }

@@ -14,6 +14,12 @@
 //!
 //! What each module promises stands at its top. This crate names no connector, no HTTP server and no argument parser.
 
+// What tests share with those in `tests/` names this crate from outside.
+#[cfg(test)]
+extern crate self as cpd_engine;
+
+mod aside;
+mod child;
 mod clock;
 mod codec;
 mod dispatch;
@@ -22,12 +28,16 @@ mod entropy;
 mod error;
 mod history;
 mod index;
+mod keys;
 mod load;
 pub mod operation;
+mod publish;
 mod recovery;
 mod registry;
 pub mod replay;
 mod shard;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use clock::{Clock, SimClock, SystemClock, stopwatch};
@@ -37,5 +47,6 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::Error;
 pub use history::{History, HistoryEntry, Logged, RawRecord};
 pub use index::{RowPhase, RunRow};
+pub use publish::Published;
 pub use recovery::Summary;
 pub use registry::{Agent, Registration, Registry, Workflow};

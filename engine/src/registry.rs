@@ -461,6 +461,7 @@ fn pin_v1<'a>(pin: &'a Pin, spec: Option<&OperationSpec>) -> v1::Pin<'a> {
             PinKind::Operation => 1,
             PinKind::Policy => 2,
             PinKind::Agent => 3,
+            PinKind::Workflow => 4,
         },
         name: Cow::Borrowed(&pin.name),
         version: Cow::Borrowed(&pin.version),
@@ -524,6 +525,7 @@ fn read_pin(pin: &v1::Pin<'_>) -> Result<(Pin, Option<OperationSpec>), String> {
         1 => PinKind::Operation,
         2 => PinKind::Policy,
         3 => PinKind::Agent,
+        4 => PinKind::Workflow,
         other => return Err(format!("pin kind {other} is not one of 1, 2, 3")),
     };
     let spec = match pin.document.0.is_empty() {
@@ -558,6 +560,15 @@ fn agent(source: &str, file: &str, document: Value) -> Result<Agent, Error> {
 struct Newest<'a>(&'a Registry);
 
 impl Environment for Newest<'_> {
+    fn workflow(&self, name: &str, version: Option<&str>) -> Option<Pin> {
+        let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
+        let plan = self.0.workflow(&name).ok()?;
+        let (name, version, digest) = (plan.qualified_name(), plan.version.clone(), plan.digest);
+        Some(Pin { kind: PinKind::Workflow, name, version, digest })
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        self.0.workflows().iter().map(|w| w.name.clone()).collect()
+    }
     fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
         let matches = |o: &&OperationSpec| &*o.name == name && version.is_none_or(|v| v == &*o.version);
         self.0.operations.iter().filter(matches).max_by_key(|o| semver::Version::parse(&o.version).ok()).cloned()
@@ -599,6 +610,12 @@ impl Pinned<'_> {
 }
 
 impl Environment for Pinned<'_> {
+    fn workflow(&self, name: &str, _version: Option<&str>) -> Option<Pin> {
+        self.pin(PinKind::Workflow, name).map(|(pin, _)| pin.clone())
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     fn operation(&self, name: &str, _version: Option<&str>) -> Option<OperationSpec> {
         self.pin(PinKind::Operation, name).and_then(|(_, spec)| spec.clone())
     }

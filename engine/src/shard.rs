@@ -11,14 +11,19 @@
 //! - A run that waits only for a far timer, an operator or its resumption is put to sleep: its state goes, a few bytes
 //!   stay, and it is folded again from the journal when it is woken.
 //! - Operations that are ready at once are polled in place; all others get a task of their own.
+//! - A panic in a turn sets its run aside; the others go on (see [`isolation`]).
+
+mod isolation;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cpd_core::Value;
 use cpd_core::definition::plan::Plan;
+use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
@@ -26,12 +31,16 @@ use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Lsn, Position, Receipt, Str
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::child::{self, Child};
 use crate::codec;
 use crate::dispatch;
 use crate::engine::{RunEnd, Shared};
 use crate::error::Error;
 use crate::index::{self, IndexUpdate, RunRow};
 use crate::load;
+use crate::publish;
+
+use isolation::{Aside, guarded};
 
 /// A run whose next timer is further away than this, and that has nothing else to do, is put to sleep.
 const SLEEP_AFTER: Duration = Duration::from_secs(10);
@@ -46,6 +55,8 @@ pub(crate) enum Message {
     Start { id: RunId, plan: Arc<Plan>, start: Start, reply: Reply },
     /// Something from outside for a run.
     Input { run: RunId, input: Input, reply: Option<Reply> },
+    /// Give an event to every run of this shard whose definition may want it.
+    Event { event: Value, reply: oneshot::Sender<Vec<Delivery>> },
     /// Answer when the run has ended.
     Await { run: RunId, reply: oneshot::Sender<Result<RunEnd, Error>> },
     /// A copy of the run's state.
@@ -53,11 +64,17 @@ pub(crate) enum Message {
     /// A batch is durable, or the journal failed.
     Durable { runs: Vec<RunId>, result: Result<Vec<Receipt>, cpd_journal::Error> },
     /// Recovery: an open run that was there before.
-    Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool },
+    Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool, listens: Option<Arc<Plan>> },
+    /// Why a run did not answer: because it was set aside, or for no reason that is known.
+    Fate { run: RunId, reply: oneshot::Sender<Option<Error>> },
+    /// The engine was dropped: end now.
+    Leave,
     /// Stop when everything under way is durable.
     Stop { reply: oneshot::Sender<()> },
 }
 
+/// A run that an event is given to, and the answer when it has it.
+pub(crate) type Delivery = (RunId, oneshot::Receiver<Result<(), Error>>);
 pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
 
 /// Run ids carry 80 random bits: they need no further hashing.
@@ -109,17 +126,29 @@ struct Sleeper {
     wake: Option<Timestamp>,
 }
 
+/// Tells the calls of a run to stop.
+fn cancel_calls(slot: &mut Slot) {
+    slot.calls.drain(..).for_each(|(_, _, token)| token.cancel());
+}
+
 pub(crate) struct Shard {
     shared: Arc<Shared>,
     tx: mpsc::UnboundedSender<Message>,
     slots: RunMap<Slot>,
     sleeping: RunMap<Sleeper>,
+    /// Open runs whose definition has a `listen`.
+    listeners: BTreeMap<RunId, Arc<Plan>>,
     timers: BinaryHeap<Reverse<(Timestamp, RunId)>>,
     entries: Vec<Entry>,
     entry_runs: Vec<RunId>,
     scratch: Vec<u8>,
     in_flight: usize,
+    /// Runs in whose turns this program panicked.
+    asides: RunMap<Aside>,
+    /// A copy of the outcome whose turn is under way: a panic must not make it unknown.
+    under_way: Option<Input>,
     stopping: Option<oneshot::Sender<()>>,
+    leaving: bool,
     failed: Option<Error>,
 }
 
@@ -130,12 +159,16 @@ impl Shard {
             tx,
             slots: RunMap::default(),
             sleeping: RunMap::default(),
+            listeners: BTreeMap::new(),
             timers: BinaryHeap::new(),
             entries: Vec::new(),
             entry_runs: Vec::new(),
             scratch: Vec::new(),
             in_flight: 0,
+            asides: RunMap::default(),
+            under_way: None,
             stopping: None,
+            leaving: false,
             failed: None,
         }
     }
@@ -164,12 +197,13 @@ impl Shard {
                 self.handle(message);
             }
             self.submit();
+            if self.leaving {
+                return;
+            }
             if self.in_flight == 0
                 && let Some(reply) = self.stopping.take()
             {
-                for slot in self.slots.values() {
-                    slot.calls.iter().for_each(|(_, _, token)| token.cancel());
-                }
+                self.slots.values_mut().for_each(cancel_calls);
                 // Whoever asked may have gone: then there is nobody to tell.
                 reply.send(()).ok();
                 return;
@@ -179,15 +213,23 @@ impl Shard {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Start { id, plan, start, reply } => self.start(id, plan, start, reply),
-            Message::Input { run, input, reply } => self.input(run, input, reply),
-            Message::Await { run, reply } => self.wait_for(run, reply),
-            Message::Inspect { run, reply } => {
-                let state = self.wake_up(run).map(|slot| slot.run.clone());
+            Message::Start { id, plan, start, reply } => self.isolated(id, |s| s.start(id, plan, start, reply)),
+            Message::Input { run, input, reply } => self.isolated(run, |s| s.input(run, input, reply)),
+            Message::Await { run, reply } => self.isolated(run, |s| s.wait_for(run, reply)),
+            Message::Inspect { run, reply } => self.isolated(run, |s| {
+                let state = s.wake_up(run).map(|slot| slot.run.clone());
                 drop(reply.send(state));
-            }
+            }),
             Message::Durable { runs, result } => self.durable(runs, result),
-            Message::Adopt { run, last, wake, load } => self.adopt(run, last, wake, load),
+            Message::Adopt { run, last, wake, load, listens } => {
+                if let Some(plan) = listens {
+                    self.listeners.insert(run, plan);
+                }
+                self.isolated(run, |s| s.adopt(run, last, wake, load));
+            }
+            Message::Event { event, reply } => drop(reply.send(self.give(&event))),
+            Message::Fate { run, reply } => drop(reply.send(self.aside(run))),
+            Message::Leave => self.leaving = true,
             Message::Stop { reply } => self.stopping = Some(reply),
         }
     }
@@ -201,8 +243,13 @@ impl Shard {
         }
         let at = self.shared.clock.now();
         let key = start.key.as_ref().map(|key| index::start_key(&plan.qualified_name(), key));
+        if plan.listens() {
+            self.listeners.insert(id, plan.clone());
+        }
         let begin = if self.shared.dispatching { machine::turn::start } else { machine::turn::start_only };
         let (run, turn) = begin(id, plan, start, &self.shared.env(at));
+        #[cfg(test)]
+        self.shared.hooks.before_turn(&run);
         let slot = Slot {
             run,
             chain: Chain::start(StreamId(id.0)),
@@ -229,7 +276,7 @@ impl Shard {
             }
             return;
         }
-        let slot = match self.wake_up(id) {
+        let slot = match self.still_taken(id, &input).and_then(|()| self.wake_up(id)) {
             Ok(slot) => slot,
             Err(error) => {
                 if let Some(reply) = reply {
@@ -246,7 +293,16 @@ impl Shard {
         let shared = self.shared.clone();
         let slot = self.slots.get_mut(&id).expect("it was woken above");
         let env = shared.env(at);
-        let turn = if shared.dispatching { slot.run.turn(input, &env) } else { slot.run.take(input, &env) };
+        let turn = if shared.dispatching && !self.asides.contains_key(&id) {
+            if matches!(input, Input::Outcome { .. } | Input::Reconciled { .. }) {
+                self.under_way = Some(input.clone());
+            }
+            #[cfg(test)]
+            shared.hooks.before_turn(&slot.run);
+            slot.run.turn(input, &env)
+        } else {
+            slot.run.take(input, &env)
+        };
         match turn {
             Ok(turn) if turn.events.is_empty() => {
                 if let Some(reply) = reply {
@@ -262,6 +318,18 @@ impl Shard {
                 self.rest(id);
             }
         }
+    }
+
+    /// Gives an event to every run whose definition may want it.
+    fn give(&mut self, event: &Value) -> Vec<Delivery> {
+        let wanting = self.listeners.iter().filter(|(_, plan)| plan.may_want(event));
+        let runs: Vec<RunId> = wanting.map(|(id, _)| *id).collect();
+        let deliver = |id| {
+            let (reply, done) = oneshot::channel();
+            self.isolated(id, |s| s.input(id, Input::Event(event.clone()), Some(reply)));
+            (id, done)
+        };
+        runs.into_iter().map(deliver).collect()
     }
 
     /// Makes one entry of a turn and puts it into the batch.
@@ -342,26 +410,34 @@ impl Shard {
         for (id, receipt) in runs.into_iter().zip(receipts) {
             let slot = self.slots.get_mut(&id).expect("a run with an entry under way is there");
             let before = slot.durable_seq;
-            let Unsynced { at, end, commands, events, reply, key } =
-                slot.unsynced.take().expect("an entry was under way");
-            slot.durable_seq = end;
-            next = Some(Lsn(receipt.lsn.0 + (end - before)));
-            rows.push((id, RunRow::of(&slot.run, at, receipt.position)));
-            keys.extend(key.map(|key| (key, id)));
-            if let Some(observer) = &self.shared.observer {
-                observer.observe(&slot.run, at, before, &events);
-            }
-            if let Some(reply) = reply {
-                drop(reply.send(Ok(())));
-            }
-            for command in commands {
-                self.perform(id, command);
-            }
-            self.go_on(id);
+            let unsynced = slot.unsynced.take().expect("an entry was under way");
+            slot.durable_seq = unsynced.end;
+            next = Some(Lsn(receipt.lsn.0 + (unsynced.end - before)));
+            rows.push((id, RunRow::of(&slot.run, unsynced.at, receipt.position)));
+            keys.extend(unsynced.key.map(|key| (key, id)));
+            self.isolated(id, |shard| shard.release(id, before, unsynced));
         }
         if let Some((first, end)) = first.zip(next) {
             self.shared.indexer.update(IndexUpdate { first, end, rows, keys });
         }
+    }
+
+    /// Lets go of what was held back until the entry was durable.
+    fn release(&mut self, id: RunId, before: u64, unsynced: Unsynced) {
+        let Unsynced { at, commands, events, reply, .. } = unsynced;
+        if let Some(reply) = reply {
+            drop(reply.send(Ok(())));
+        }
+        if let Some(observer) = &self.shared.observer
+            && let Some(slot) = self.slots.get(&id)
+            && let Err(panic) = guarded(|| observer.observe(&slot.run, at, before, &events))
+        {
+            tracing::error!(run = %id, panic = %panic, "the observer panicked; the run goes on");
+        }
+        for command in commands {
+            self.perform(id, command);
+        }
+        self.go_on(id);
     }
 
     /// The journal failed: nothing is released, everybody who waits is told, nothing more is taken.
@@ -380,7 +456,7 @@ impl Shard {
             for reply in slot.mailbox.drain(..).filter_map(|(_, reply)| reply) {
                 drop(reply.send(Err(error.clone())));
             }
-            slot.calls.iter().for_each(|(_, _, token)| token.cancel());
+            cancel_calls(&mut slot);
         }
     }
 
@@ -394,21 +470,60 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let request = dispatch::request(&slot.run, &call, token.clone());
+                let mut request = dispatch::request(&slot.run, &call, token.clone());
+                let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
+                    Ok(redactor) => redactor,
+                    Err(problem) => {
+                        let outcome = CallOutcome::Refused(problem);
+                        slot.mailbox.push_back((Input::Outcome { act, attempt, outcome }, None));
+                        return;
+                    }
+                };
                 let tx = self.tx.clone();
-                match dispatch::perform(&self.shared, request, reconcile, act, attempt) {
+                if &*request.operation == child::OPERATION {
+                    let input = slot.run.act(act).map(|a| a.input.clone()).unwrap_or_default();
+                    let child = Child::of(&slot.run, &request.key, input);
+                    slot.calls.push((act, attempt, token));
+                    let shared = self.shared.clone();
+                    self.shared.tracker.spawn(async move {
+                        // The other run may be one that recovery has still to hand over.
+                        let engine = shared.engine.wait().await.clone();
+                        drop(shared);
+                        if let Some(outcome) = child.perform(engine, request).await {
+                            let input = Input::Outcome { act, attempt, outcome };
+                            drop(tx.send(Message::Input { run: id, input, reply: None }));
+                        }
+                    });
+                    return;
+                }
+                match dispatch::perform(&self.shared, request, redactor, reconcile, act, attempt) {
                     dispatch::Performed::Now(input) => {
                         // The outcome is an input like any other, only sooner.
                         slot.mailbox.push_back((input, None));
                     }
                     dispatch::Performed::Later(future) => {
                         slot.calls.push((act, attempt, token));
-                        self.shared.tracker.spawn(async move {
-                            let input = future.await;
+                        let call = dispatch::InFlight::new(future, self.shared.clone());
+                        self.shared.tracker.spawn(call.outcome(move |input| {
                             drop(tx.send(Message::Input { run: id, input, reply: None }));
-                        });
+                        }));
                     }
                 }
+            }
+            Command::Publish { act } => {
+                let Some(event) = slot.run.publication(act).cloned() else { return };
+                if !self.shared.dispatching {
+                    return;
+                }
+                let Some(shards) = self.shared.router.get().cloned() else { return };
+                self.shared.tracker.spawn(async move {
+                    // Whoever could not take it down has failed as a whole: the next process publishes it again, and whoever
+                    // has it already does not take it twice.
+                    if publish::publish(&shards, event).await.is_ok() {
+                        // Unless the engine has ended.
+                        drop(shards.send(id, Message::Input { run: id, input: Input::Published { act }, reply: None }));
+                    }
+                });
             }
             Command::CancelCall { act, attempt, .. } => {
                 slot.calls.retain(|(a, n, token)| {
@@ -427,7 +542,7 @@ impl Shard {
         let slot = self.slots.get_mut(&id).expect("it was there a line above");
         if let Some((input, reply)) = slot.mailbox.pop_front() {
             self.input(id, input, reply);
-        } else if slot.run.has_more() && self.shared.dispatching {
+        } else if slot.run.has_more() && self.shared.dispatching && !self.asides.contains_key(&id) {
             self.input(id, Input::Continue, None);
         } else {
             self.rest(id);
@@ -448,13 +563,15 @@ impl Shard {
             for waiter in slot.waiters.drain(..) {
                 drop(waiter.send(Ok(end.clone())));
             }
+            self.listeners.remove(&id);
             if slot.run.abandoned.is_empty() {
                 self.slots.remove(&id);
             }
             return;
         }
         debug_assert!(!slot.run.wake_sources().is_empty(), "run {id} stalls");
-        let wake = slot.run.next_wake();
+        let aside = self.asides.contains_key(&id);
+        let wake = if aside { None } else { slot.run.next_wake() };
         let busy = slot.run.calls().any(|(_, c)| matches!(c.phase, CallPhase::InFlight | CallPhase::Reconciling(_)));
         if let Some(at) = wake
             && wake != slot.wake
@@ -463,7 +580,7 @@ impl Shard {
         }
         slot.wake = wake;
         let far = wake.is_none_or(|at| at.since(self.shared.clock.now()) > SLEEP_AFTER);
-        if far && !busy && slot.waiters.is_empty() && !slot.run.has_more() {
+        if far && !busy && slot.waiters.is_empty() && (aside || !slot.run.has_more()) {
             let last = slot.chain.last();
             self.slots.remove(&id);
             self.sleeping.insert(id, Sleeper { last, wake });
@@ -474,6 +591,9 @@ impl Shard {
 
     /// The slot of a run, folded from the journal again if it sleeps.
     fn wake_up(&mut self, id: RunId) -> Result<&mut Slot, Error> {
+        if let Some(aside) = self.asides.get(&id).filter(|aside| aside.lost) {
+            return Err(aside.error(id));
+        }
         if let Some(sleeper) = self.sleeping.get(&id) {
             let (run, chain) = load::run(&self.shared, id, sleeper.last)?;
             let wake = sleeper.wake;
@@ -522,14 +642,27 @@ impl Shard {
         }
         // Calls that were given up before the crash have no outcome and never will.
         slot.run.abandoned.clear();
-        if slot.mailbox.is_empty() && slot.run.has_more() && dispatching {
+        let publications: Vec<ActId> = slot.run.publications().collect();
+        let (idle, more) = (slot.mailbox.is_empty(), slot.run.has_more());
+        for act in publications {
+            self.perform(id, Command::Publish { act });
+        }
+        if idle && more && dispatching {
             return self.input(id, Input::Continue, None);
         }
         self.rest(id);
     }
 
     fn wait_for(&mut self, id: RunId, reply: oneshot::Sender<Result<RunEnd, Error>>) {
+        let aside = self.aside(id);
         match self.wake_up(id) {
+            // It may still have been cancelled after it was set aside.
+            Ok(slot)
+                if slot.run.is_open()
+                    && let Some(error) = aside =>
+            {
+                drop(reply.send(Err(error)))
+            }
             Ok(slot) if slot.run.is_open() || slot.unsynced.is_some() => slot.waiters.push(reply),
             Ok(slot) => drop(reply.send(Ok(RunEnd::of(&slot.run)))),
             Err(error) => drop(reply.send(Err(error))),
@@ -563,7 +696,7 @@ impl Shard {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.wake = None;
                 }
-                self.input(id, Input::Tick, None);
+                self.isolated(id, |shard| shard.input(id, Input::Tick, None));
             }
         }
     }

@@ -4,7 +4,7 @@
 //! directory, and cannot change anything.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cpd_core::catalog::OperationSpec;
@@ -26,6 +26,8 @@ pub struct View {
     registry: Arc<Registry>,
     registrations: Vec<RawRecord>,
     next: Lsn,
+    data: PathBuf,
+    asides: BTreeMap<RunId, Arc<str>>,
 }
 
 /// A name that does not mean exactly one run.
@@ -56,7 +58,9 @@ impl View {
     pub fn open(data: &Path) -> Result<Self, Error> {
         let reader = Reader::open(data.join("journal"))?;
         let registry = Arc::new(Registry::from_records(&[])?);
-        let mut view = Self { reader, rows: BTreeMap::new(), registry, registrations: Vec::new(), next: Lsn(1) };
+        let (data, asides) = (data.to_owned(), BTreeMap::new());
+        let (rows, registrations) = (BTreeMap::new(), Vec::new());
+        let mut view = Self { reader, rows, registry, registrations, next: Lsn(1), data, asides };
         view.refresh()?;
         Ok(view)
     }
@@ -66,6 +70,7 @@ impl View {
     /// # Errors
     /// If it cannot be read.
     pub fn refresh(&mut self) -> Result<(), Error> {
+        self.asides = crate::aside::read(&self.data);
         let known = self.registrations.len();
         for entry in self.reader.scan(self.next)? {
             let entry = entry?;
@@ -93,6 +98,12 @@ impl View {
     /// The row of a run.
     pub fn row(&self, run: RunId) -> Option<&RunRow> {
         self.rows.get(&run)
+    }
+
+    /// Why an open run is set aside: a bug in cpd stopped it in the process that drives it, or drove it last.
+    pub fn set_aside(&self, run: RunId) -> Option<&str> {
+        let open = self.rows.get(&run).is_some_and(|row| row.phase.is_open());
+        self.asides.get(&run).filter(|_| open).map(|detail| &**detail)
     }
 
     /// What is registered.

@@ -53,6 +53,12 @@ fn policy(source: &str) -> Arc<Policy> {
 }
 
 impl Environment for World {
+    fn workflow(&self, _name: &str, _version: Option<&str>) -> Option<Pin> {
+        None
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
         let (name, class, reconciles) = OPERATIONS.iter().find(|row| row.0 == name)?;
         (version.is_none_or(|v| v == "1.0.0")).then(|| OperationSpec {

@@ -38,7 +38,7 @@ impl Installed {
             training: TrainingConfig { url: nowhere, token_secret: None, callback_url: None, poll: Poll::default() },
         };
         let connectors: [Box<dyn Connector>; 4] = [
-            Box::new(Http::new(client.clone())),
+            Box::new(Http::new(client.clone(), Arc::new(NoSecrets))),
             Box::new(DriftConnector::new(DriftConfig::new("."))),
             Box::new(Atlas::mlflow(&atlas, client.clone(), Arc::new(NoSecrets)).expect("Atlas")),
             Box::new(Agent::new(Arc::new(BTreeMap::<String, Arc<AgentDocument>>::new()), client, Arc::new(NoSecrets))),
@@ -69,6 +69,12 @@ fn same(typed: &str, full: &str) -> bool {
 }
 
 impl Environment for Installed {
+    fn workflow(&self, _name: &str, _version: Option<&str>) -> Option<Pin> {
+        None
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
         self.operations.find(name, version)
     }

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 
 use cpd_connector_api::clock::SystemClock;
+use cpd_connector_api::secret::NoSecrets;
 use cpd_connector_api::{CancellationToken, Connector, Outcome, Request, Success, Value, json};
 use cpd_connectors::a2a::{A2a, A2aConfig};
+use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::http::{HttpClient, HttpConfig};
 use cpd_connectors::mcp::{METHODS, Mcp, McpConfig};
 
@@ -28,8 +30,9 @@ fn request(operation: &str, key: &str, input: Value) -> Request {
     }
 }
 
-fn client() -> HttpClient {
-    HttpClient::new(HttpConfig::default(), Arc::new(SystemClock)).expect("a client can be built")
+fn authenticator() -> Authenticator {
+    let client = HttpClient::new(HttpConfig::default(), Arc::new(SystemClock)).expect("a client can be built");
+    Authenticator::new(client, Arc::new(NoSecrets))
 }
 
 #[track_caller]
@@ -98,7 +101,7 @@ async fn every_method_of_a_real_mcp_server_works_over_http() {
     let Some(parts) = RealParts::find("every_method_of_a_real_mcp_server_works_over_http") else { return };
     assert_eq!(METHODS.len(), 7);
     let dir = tempfile::tempdir().unwrap();
-    let mcp = Mcp::new(McpConfig::default(), &client());
+    let mcp = Mcp::new(McpConfig::default(), &authenticator());
     for json in [false, true] {
         let server = parts.mcp_server(dir.path(), json);
         let transport = json!({"http": {"endpoint": server.url.as_str()}});
@@ -114,7 +117,7 @@ async fn every_method_of_a_real_mcp_server_works_over_standard_input_and_output(
     let Some(parts) = RealParts::find(test) else { return };
     let (command, arguments) = parts.mcp_stdio();
     let config = McpConfig { allow_stdio: vec![command.clone()], ..McpConfig::default() };
-    let mcp = Mcp::new(config, &client());
+    let mcp = Mcp::new(config, &authenticator());
     let arguments: Value = arguments.into_iter().map(Value::from).collect();
     let stdio = json!({"command": command, "arguments": arguments, "environment": {"GREETING": "hello"}});
     every_method(&mcp, json!({"stdio": stdio.clone()}), "2025-06-18").await;
@@ -134,7 +137,7 @@ fn message(text: &str) -> Value {
 async fn ask(agent: &Part, key: &str, method: &str, parameters: Value) -> Outcome {
     let card = format!("{}/.well-known/agent-card.json", agent.url);
     let with = json!({"method": method, "agentCard": {"endpoint": card}, "parameters": parameters});
-    A2a::new(&A2aConfig::default(), &client()).call(request("a2a.call", key, with)).await
+    A2a::new(&A2aConfig::default(), &authenticator()).call(request("a2a.call", key, with)).await
 }
 
 #[tokio::test]
@@ -194,6 +197,6 @@ async fn a_real_agent_of_version_1_0_is_spoken_to_in_version_1_0() {
     // By its address alone: it says that it does not speak 0.3.
     let address = format!("{}/rpc", agent.url);
     let with = json!({"method": "tasks/get", "server": address, "parameters": {"id": id}});
-    let found = A2a::new(&A2aConfig::default(), &client()).call(request("a2a.call", "k5", with)).await;
+    let found = A2a::new(&A2aConfig::default(), &authenticator()).call(request("a2a.call", "k5", with)).await;
     assert_eq!(at(&success(found).output, "id"), &id);
 }

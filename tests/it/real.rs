@@ -73,7 +73,7 @@ async fn http(method: &str, url: String, query: &[(&str, &str)], headers: Value,
     if let Some(body) = body {
         input["body"] = serde_json::to_value(body).expect("a value is JSON");
     }
-    Http::new(client()).call(request("http.request", "look", input.into())).await
+    Http::new(client(), Arc::new(NoSecrets)).call(request("http.request", "look", input.into())).await
 }
 
 async fn mlflow_get(mlflow: &Mlflow, path: &str, query: &[(&str, &str)]) -> Value {

@@ -5,7 +5,8 @@
 //! outside may echo a secret (an echo service, an error page that lists the request's headers): a [`Redactor`] that
 //! knows the values in play replaces them before output, evidence or problem leave the connector.
 //!
-//! A value of fewer than [`Redactor::SHORTEST`] bytes is not searched for: it would maim ordinary text.
+//! A value of fewer than [`Redactor::SHORTEST`] bytes is not searched for: it would maim ordinary text. Where an excerpt was
+//! cut short in the middle of a secret (it ends with `…`), the beginning that is left is taken out, too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -92,6 +93,40 @@ impl Redactor {
                 clean = Some(now.replace(secret.expose(), Self::MARK));
             }
         }
+        let now = clean.as_deref().unwrap_or(text);
+        self.cut(now).or(clean)
+    }
+
+    /// A text that was cut short within a secret, without the secret's beginning.
+    fn cut(&self, text: &str) -> Option<String> {
+        let whole = text.strip_suffix('…')?;
+        let beginning = |secret: &Secret| {
+            let secret = secret.expose();
+            let lengths = (Self::SHORTEST..secret.len()).rev().filter(|at| secret.is_char_boundary(*at));
+            lengths.into_iter().find(|at| whole.ends_with(&secret[..*at]))
+        };
+        let longest = self.0.iter().filter_map(beginning).max()?;
+        Some(format!("{}{}…", &whole[..whole.len() - longest], Self::MARK))
+    }
+
+    /// The bytes without secrets, whatever else they are: for what is going to be encoded and could not be searched then.
+    #[must_use]
+    pub fn bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        let mut clean = bytes.to_vec();
+        for secret in &self.0 {
+            let secret = secret.expose().as_bytes();
+            // What is left is copied once, however often the secret stands in it.
+            let (mut whole, mut rest) = (Vec::new(), clean.as_slice());
+            while let Some(at) = find(rest, secret) {
+                whole.extend_from_slice(&rest[..at]);
+                whole.extend_from_slice(Self::MARK.as_bytes());
+                rest = &rest[at + secret.len()..];
+            }
+            if !whole.is_empty() {
+                whole.extend_from_slice(rest);
+                clean = whole;
+            }
+        }
         clean
     }
 
@@ -137,6 +172,18 @@ impl Redactor {
     }
 }
 
+/// Where `needle`, which is not empty, begins in `bytes`.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    loop {
+        from += bytes[from..].iter().position(|b| *b == needle[0])?;
+        if bytes[from..].starts_with(needle) {
+            return Some(from);
+        }
+        from += 1;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,6 +200,26 @@ mod tests {
         let problem = Problem::standard(Standard::Communication, "told hunter2").with_data(json!({"e": "hunter2"}));
         let shown = format!("{:?}", redactor.outcome(Outcome::failed(problem)));
         assert!(!shown.contains("hunter2"), "{shown}");
+    }
+
+    #[test]
+    fn the_beginning_of_a_secret_at_a_cut_vanishes_too() {
+        let redactor = Redactor::new([Secret::new("hunter22"), Secret::new("x-hunter22-é")]);
+        assert_eq!(redactor.text("said x-hunt…").as_deref(), Some("said [redacted]…"));
+        assert_eq!(redactor.text("said hunter22 and hunter2…").as_deref(), Some("said [redacted] and [redacted]…"));
+        assert_eq!(redactor.text("said hun…"), None);
+        assert_eq!(redactor.text("said hunter2"), None, "nothing was cut");
+    }
+
+    #[test]
+    fn secrets_vanish_from_bytes_that_are_no_text() {
+        let redactor = Redactor::new([Secret::new("hunter2")]);
+        assert_eq!(redactor.bytes(b"\xffhunter2hunter2\xfe"), b"\xff[redacted][redacted]\xfe");
+        assert_eq!(redactor.bytes(b"\xffhunt"), b"\xffhunt");
+        assert_eq!(redactor.bytes(b"hhunter2"), b"h[redacted]");
+        assert_eq!(redactor.bytes(b""), b"");
+        let many = Redactor::new([Secret::new("aaaa")]).bytes(&vec![b'a'; 4 << 20]);
+        assert_eq!(many.len(), Redactor::MARK.len() << 20, "in one pass, or this would not end");
     }
 
     #[test]

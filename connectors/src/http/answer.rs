@@ -18,13 +18,15 @@ pub struct Answer {
     pub url: Url,
     /// The status.
     pub status: u16,
+    /// The headers that went out with the last hop.
+    pub sent: HeaderMap,
     /// The headers.
     pub headers: HeaderMap,
     /// The body; of an answer other than 2xx only the beginning.
     pub body: Bytes,
     pub(super) class: Class,
     pub(super) took_effect: bool,
-    pub(super) received: Timestamp,
+    pub(crate) received: Timestamp,
 }
 
 impl Answer {
@@ -36,6 +38,19 @@ impl Answer {
         if (200..300).contains(&self.status) {
             return Ok(self);
         }
+        Err(self.refusal())
+    }
+
+    /// The answer itself if it is 2xx, or 3xx where redirects are welcome: one that could not be followed is an answer.
+    ///
+    /// # Errors
+    /// The trouble that the status stands for.
+    pub fn success_or_redirect(self) -> Result<Self, Trouble> {
+        if (200..400).contains(&self.status) { Ok(self) } else { Err(self.refusal()) }
+    }
+
+    /// The trouble of a status that is not good.
+    fn refusal(&self) -> Trouble {
         let not_before = self.header(RETRY_AFTER).and_then(|v| retry_after(v, self.received));
         let excerpt = content::excerpt(&self.body);
         let mut detail = format!("{} {} answered {}", self.method, shown(&self.url), self.status);
@@ -47,9 +62,9 @@ impl Answer {
         }
         let problem = self.problem(&detail);
         if self.took_effect {
-            return Err(Trouble::Unknown(problem));
+            return Trouble::Unknown(problem);
         }
-        Err(of_status(self.status, self.class, problem, not_before))
+        of_status(self.status, self.class, problem, not_before)
     }
 
     /// The body as JSON, whatever its content type says.

@@ -5,38 +5,30 @@
 //! answer that is too large is given up as soon as that is known, and never held in memory.
 //! What an end without a good answer means is decided in [`super::verdict`].
 //!
-//! - Redirects are followed only when the caller asks, here and not in the library below: authorization stays with the
-//!   origin it was meant for, an `https` address never leads to an `http` one, every hop is held against the allowed
-//!   hosts, and once a `POST` was answered with "see elsewhere" every later trouble is *unknown*: it took effect.
+//! - [`super::exchange`] has the hops: redirects, and credentials that are asked for at each of them.
 //! - Problems name method and address without query, user or fragment, and never a request's headers.
 //! - Nothing is retried here: that is the engine's business, and it is journaled there.
 //! - `Idempotency-Key` goes out with every method that is not safe, unless the caller set one.
 //! - Loopback addresses never go through a proxy; others do as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
 
-use std::error::Error as _;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use cpd_connector_api::clock::Clock;
-use cpd_connector_api::guard::{ended, within};
+use cpd_connector_api::guard::{Interrupted, ended, within};
 use cpd_connector_api::secret::Secret;
-use cpd_connector_api::{Class, Problem, Request, Standard, Value, json};
-use reqwest::header::{
-    AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderMap, HeaderName, HeaderValue, LOCATION, PROXY_AUTHORIZATION,
-};
+use cpd_connector_api::{Class, Problem, Request, Standard, Value};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Method, Url};
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
 
 use super::answer::Answer;
+use super::exchange::{Credentials, Sent};
 use super::tls;
 use super::verdict::Trouble;
-
-/// Of a body that is only good for an error message, this much is read.
-const ERROR_BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// The name under which a request's key travels.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -71,7 +63,7 @@ impl Default for HttpConfig {
             answer_bytes_max: 8 * 1024 * 1024,
             body_bytes_max: 8 * 1024 * 1024,
             headers_max: 100,
-            redirects_max: 5,
+            redirects_max: 10,
             allow_hosts: Vec::new(),
             ca_file: None,
         }
@@ -216,19 +208,48 @@ impl HttpClient {
     ///
     /// # Errors
     /// If there is no answer, or none that may be taken.
-    pub async fn send(&self, mut call: Call, request: &Request) -> Result<Answer, Trouble> {
-        self.prepare(&mut call, request).map_err(Trouble::Refused)?;
-        let (class, doing) = (call.class, format!("while {} {} was under way", call.method, shown(&call.url)));
-        if let Some(why) = ended(request, &*self.clock) {
-            return Err(Trouble::failed(why.problem("before anything was sent")));
+    pub async fn send(&self, call: Call, request: &Request) -> Result<Answer, Trouble> {
+        self.send_as(call, request, None).await
+    }
+
+    /// The same with credentials, which are asked for `Authorization` at every hop within the call's own origin.
+    ///
+    /// # Errors
+    /// If there is no answer, or none that may be taken, or no credentials are to be had.
+    pub async fn send_as(
+        &self,
+        mut call: Call,
+        request: &Request,
+        credentials: Option<&mut dyn Credentials>,
+    ) -> Result<Answer, Trouble> {
+        if !call.method.is_safe() && !call.headers.contains_key(IDEMPOTENCY_KEY) {
+            let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
+            call.headers.insert(IDEMPOTENCY_KEY, key);
         }
-        match within(request, &*self.clock, self.exchange(call)).await {
+        self.check(&call).map_err(Trouble::Refused)?;
+        let (class, doing) = (call.class, format!("while {} {} was under way", call.method, shown(&call.url)));
+        let nothing_sent = |why: Interrupted| Err(Trouble::failed(why.problem("before anything was sent")));
+        if let Some(why) = ended(request, &*self.clock) {
+            return nothing_sent(why);
+        }
+        let sent = Sent::default();
+        match within(request, &*self.clock, self.exchange(call, credentials, &sent)).await {
             Ok(done) => done,
+            Err(why) if !sent.maybe() => nothing_sent(why),
             Err(why) => Err(Trouble::uncertain(class, why.problem(&doing))),
         }
     }
 
-    pub(super) fn prepare(&self, call: &mut Call, request: &Request) -> Result<(), Problem> {
+    /// Makes one exchange that belongs to no request: without a key, and with no limits but the client's own.
+    ///
+    /// # Errors
+    /// As [`send_as`](Self::send_as).
+    pub async fn fetch(&self, call: Call, credentials: Option<&mut dyn Credentials>) -> Result<Answer, Trouble> {
+        self.check(&call).map_err(Trouble::Refused)?;
+        self.exchange(call, credentials, &Sent::default()).await
+    }
+
+    pub(super) fn check(&self, call: &Call) -> Result<(), Problem> {
         let refuse = |what: String| Err(Problem::standard(Standard::Validation, what));
         if let Some(body) = call.body.as_ref().filter(|b| b.len() > self.config.body_bytes_max) {
             return refuse(format!(
@@ -236,10 +257,6 @@ impl HttpClient {
                 body.len(),
                 self.config.body_bytes_max
             ));
-        }
-        if !call.method.is_safe() && !call.headers.contains_key(IDEMPOTENCY_KEY) {
-            let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
-            call.headers.insert(IDEMPOTENCY_KEY, key);
         }
         if call.headers.len() > self.config.headers_max {
             return refuse(format!(
@@ -276,185 +293,12 @@ impl HttpClient {
             format!("found host {host:?}, expected one of those allowed: {list}"),
         ))
     }
-
-    async fn exchange(&self, mut call: Call) -> Result<Answer, Trouble> {
-        let limit = Duration::from_millis(self.config.timeout_ms);
-        let limit = call.timeout.map_or(limit, |own| own.min(limit));
-        let end = Instant::now() + limit;
-        let mut took_effect = false;
-        let mut hops = 0;
-        loop {
-            let hopped = self.hop(&call, end, took_effect).await;
-            // After a `POST` that was answered with a redirect, no trouble of the second request undoes the first.
-            let answer = match hopped {
-                Err(trouble) if took_effect => return Err(Trouble::Unknown(trouble.into_problem())),
-                other => other?,
-            };
-            let redirected = matches!(answer.status, 301 | 302 | 303 | 307 | 308);
-            let Some(target) = answer.header(LOCATION).filter(|_| redirected && call.redirect) else {
-                return Ok(answer);
-            };
-            if hops >= self.config.redirects_max {
-                let problem = answer.problem(&format!(
-                    "{} {} led to more than {} redirects",
-                    call.method,
-                    shown(&call.url),
-                    self.config.redirects_max
-                ));
-                return Err(if took_effect { Trouble::Unknown(problem) } else { Trouble::Refused(problem) });
-            }
-            hops += 1;
-            let switched = turn(&mut call, answer.status, target).and_then(|switched| {
-                self.allowed(&call.url)?;
-                Ok(switched)
-            });
-            match switched {
-                Ok(switched) => took_effect |= switched && call.class == Class::AtMostOnce,
-                Err(problem) if took_effect => return Err(Trouble::Unknown(problem)),
-                Err(problem) => return Err(Trouble::Refused(problem)),
-            }
-        }
-    }
-
-    async fn hop(&self, call: &Call, end: Instant, took_effect: bool) -> Result<Answer, Trouble> {
-        let client = if is_loopback(&call.url) { &self.direct } else { &self.proxied };
-        let mut request = client
-            .request(call.method.clone(), call.url.clone())
-            .headers(call.headers.clone())
-            .timeout(end.saturating_duration_since(Instant::now()));
-        if let Some(body) = &call.body {
-            request = request.body(body.clone());
-        }
-        let mut response = request.send().await.map_err(|e| no_answer(call, e))?;
-        let mut answer = Answer {
-            method: call.method.clone(),
-            url: call.url.clone(),
-            status: response.status().as_u16(),
-            headers: std::mem::take(response.headers_mut()),
-            body: Bytes::new(),
-            class: call.class,
-            took_effect,
-            received: self.clock.now(),
-        };
-        if (200..300).contains(&answer.status) {
-            answer.body = self.body(&answer, &mut response).await?;
-        } else {
-            // The status says it all; the body is for people, and its loss is no trouble of its own.
-            let mut body = BytesMut::new();
-            while let Ok(Some(chunk)) = response.chunk().await {
-                body.extend_from_slice(&chunk[..chunk.len().min(ERROR_BODY_BYTES_MAX - body.len())]);
-                if body.len() == ERROR_BODY_BYTES_MAX {
-                    break;
-                }
-            }
-            answer.body = body.freeze();
-        }
-        Ok(answer)
-    }
-
-    async fn body(&self, answer: &Answer, response: &mut reqwest::Response) -> Result<Bytes, Trouble> {
-        let most = self.config.answer_bytes_max;
-        let too_large = |found: String| {
-            let problem = answer.problem(&format!(
-                "{} {} answered {} with {found}, expected at most {most}",
-                answer.method,
-                shown(&answer.url),
-                answer.status,
-            ));
-            match answer.class {
-                Class::AtMostOnce => Trouble::Unknown(problem),
-                Class::Safe | Class::Idempotent => Trouble::Refused(problem),
-            }
-        };
-        // Where the other side says how much is coming, nothing of it is read.
-        let announced = response.content_length().filter(|_| answer.method != Method::HEAD);
-        if let Some(length) = announced.filter(|l| *l > most as u64) {
-            return Err(too_large(format!("{length} bytes")));
-        }
-        let mut body = BytesMut::new();
-        loop {
-            match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > most => {
-                    return Err(too_large(format!("more than {} bytes", body.len())));
-                }
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body.freeze()),
-                Err(e) => {
-                    let read = body.len();
-                    return Err(answer.unusable(&format!("the body broke off after {read} bytes: {}", cause(e))));
-                }
-            }
-        }
-    }
-}
-
-/// Points `call` at the target of a redirect. Says whether the method became `GET`: the first request was processed.
-fn turn(call: &mut Call, status: u16, target: &str) -> Result<bool, Problem> {
-    let refuse = |what: String| Problem::standard(Standard::Communication, what).with_status(status);
-    let from = shown(&call.url);
-    let mut url =
-        call.url.join(target).map_err(|e| refuse(format!("{from} redirected to an address that is none: {e}")))?;
-    if url.fragment().is_none() {
-        url.set_fragment(call.url.fragment());
-    }
-    if call.url.scheme() == "https" && url.scheme() == "http" {
-        return Err(refuse(format!("{from} redirected from https to {}, which is not followed", shown(&url))));
-    }
-    if url.origin() != call.url.origin() {
-        let secret = |name: &HeaderName, value: &HeaderValue| {
-            value.is_sensitive() || [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION].contains(name)
-        };
-        let names: Vec<_> = call.headers.iter().filter(|(n, v)| secret(n, v)).map(|(n, _)| n.clone()).collect();
-        names.iter().for_each(|name| drop(call.headers.remove(name)));
-    }
-    call.url = url;
-    let read_only = call.method == Method::GET || call.method == Method::HEAD;
-    let switch = !read_only && (status == 303 || (status < 303 && call.method == Method::POST));
-    if switch {
-        call.method = Method::GET;
-        call.body = None;
-        call.headers.remove(CONTENT_TYPE);
-    }
-    Ok(switch)
 }
 
 /// Whether the address is this machine's own: such calls never go through a proxy.
 pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or("").trim_matches(['[', ']']);
     host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-}
-
-/// The trouble of an exchange that brought no answer.
-pub(super) fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
-    let (connect, timeout, builder) = (e.is_connect(), e.is_timeout(), e.is_builder());
-    let what = format!("{} {}", call.method, shown(&call.url));
-    let why = cause(e);
-    if builder {
-        return Trouble::Refused(Problem::standard(Standard::Validation, format!("{what} is no request: {why}")));
-    }
-    let (detail, status) = match (connect, timeout) {
-        (true, _) => (format!("{what} could not connect: {why}"), 503),
-        (false, true) => (format!("{what} was sent and not answered in time"), 504),
-        (false, false) => (format!("{what} was sent and got no answer: {why}"), 502),
-    };
-    let data = json!({"method": call.method.as_str(), "uri": shown(&call.url)});
-    let problem = Problem::standard(Standard::Communication, detail).with_status(status).with_data(data);
-    if connect { Trouble::failed(problem) } else { Trouble::uncertain(call.class, problem) }
-}
-
-/// The innermost reason of a library's error, without the address that it carries.
-fn cause(e: reqwest::Error) -> String {
-    let e = e.without_url();
-    if e.is_timeout() {
-        return "time ran out".into();
-    }
-    let mut last = e.to_string();
-    let mut next = e.source();
-    while let Some(inner) = next {
-        last = inner.to_string();
-        next = inner.source();
-    }
-    last
 }
 
 #[cfg(test)]
@@ -492,17 +336,6 @@ mod tests {
         assert!(problem.contains("authentication") && !problem.contains("hunter2"), "{problem}");
         assert!(client.allowed(&url("file:///etc/passwd")).is_err());
         assert_eq!(shown(&url("https://bob:x@h/p?token=y#z")), "https://h/p");
-    }
-
-    #[test]
-    fn a_redirect_keeps_credentials_only_for_the_same_origin() {
-        let mut call = Call::new(Method::POST, url("https://a/x"), Class::AtMostOnce);
-        call = call.with_json(&json!({})).with_bearer(&Secret::new("token")).unwrap();
-        assert_eq!(turn(&mut call, 307, "/y"), Ok(false));
-        assert!(call.headers.contains_key(AUTHORIZATION) && call.body.is_some());
-        assert_eq!(turn(&mut call, 303, "https://b/z"), Ok(true));
-        assert!(call.headers.is_empty() && call.body.is_none() && call.method == Method::GET);
-        assert!(turn(&mut call, 302, "http://b/").unwrap_err().to_string().contains("from https"));
     }
 
     #[test]

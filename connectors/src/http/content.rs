@@ -141,7 +141,8 @@ impl Form {
         Ok(())
     }
 
-    fn push(&mut self, name: &str, value: &str) {
+    /// Adds a member with one text.
+    pub fn push(&mut self, name: &str, value: &str) {
         if !self.text.is_empty() {
             self.text.push('&');
         }

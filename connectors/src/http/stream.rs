@@ -12,10 +12,11 @@ use bytes::{Bytes, BytesMut};
 use cpd_connector_api::guard::{ended, within};
 use cpd_connector_api::{Class, Problem, Request};
 use reqwest::Url;
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::answer::Answer;
-use super::client::{Call, HttpClient, is_loopback, no_answer, shown};
+use super::client::{Call, HttpClient, IDEMPOTENCY_KEY, is_loopback, shown};
+use super::exchange::no_answer;
 use super::verdict::Trouble;
 
 /// What came back.
@@ -49,7 +50,11 @@ impl HttpClient {
         request: &Request,
         take: impl FnMut(&[u8]) -> ControlFlow<()> + Send,
     ) -> Result<Streamed, Trouble> {
-        self.prepare(&mut call, request).map_err(Trouble::Refused)?;
+        if !call.headers.contains_key(IDEMPOTENCY_KEY) {
+            let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
+            call.headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        self.check(&call).map_err(Trouble::Refused)?;
         if let Some(why) = ended(request, &**self.clock()) {
             return Err(Trouble::failed(why.problem("before anything was sent")));
         }
@@ -80,6 +85,7 @@ impl HttpClient {
             method: call.method.clone(),
             url: call.url.clone(),
             status: response.status().as_u16(),
+            sent: call.headers.clone(),
             headers: std::mem::take(response.headers_mut()),
             body: Bytes::new(),
             class: call.class,

@@ -57,6 +57,16 @@ impl Trouble {
         }
     }
 
+    /// The same with another problem.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Problem) -> Problem) -> Self {
+        match self {
+            Trouble::Refused(problem) => Trouble::Refused(change(problem)),
+            Trouble::Failed { problem, not_before } => Trouble::Failed { problem: change(problem), not_before },
+            Trouble::Unknown(problem) => Trouble::Unknown(change(problem)),
+        }
+    }
+
     /// What an uncertain end means for an operation of this class.
     pub fn uncertain(class: Class, problem: Problem) -> Self {
         match class {

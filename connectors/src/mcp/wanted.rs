@@ -14,6 +14,7 @@ use rmcp::model::{
 use serde::de::DeserializeOwned;
 
 use super::{METHODS, class_of};
+use crate::authentication::Policy;
 use crate::http;
 use crate::http::client::{IDEMPOTENCY_KEY, shown};
 use crate::rpc::endpoint;
@@ -138,6 +139,8 @@ pub enum Transport {
         url: Url,
         /// Headers of every request.
         headers: HeaderMap,
+        /// How to authenticate.
+        policy: Option<Policy>,
     },
     /// A program of our own.
     Stdio(Program),
@@ -233,14 +236,13 @@ fn refuse(what: String) -> Problem {
 fn transport(given: &Value, request: &Request, guarded: &mut Guarded) -> Result<Transport, Problem> {
     if let Some(http) = given.get("http") {
         let endpoint = endpoint::read("transport.http.endpoint", http.get("endpoint").unwrap_or(&Value::Null))?;
-        endpoint::authorize("transport.http.endpoint", &endpoint)?;
         let mut headers = http::headers(http.get("headers"), &mut guarded.secrets).map_err(refuse)?;
         if let Some(name) = RESERVED.iter().find(|name| headers.contains_key(**name)) {
             return Err(refuse(format!("`headers`: {name:?} is set by the protocol and cannot be given")));
         }
         let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
         headers.entry(IDEMPOTENCY_KEY).or_insert(key);
-        return Ok(Transport::Http { url: endpoint.url, headers });
+        return Ok(Transport::Http { url: endpoint.url, headers, policy: endpoint.policy });
     }
     let stdio = given.get("stdio").unwrap_or(&Value::Null);
     let mut environment = Vec::new();

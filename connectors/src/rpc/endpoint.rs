@@ -3,6 +3,8 @@
 use cpd_connector_api::{Problem, Standard, Value, json};
 use reqwest::Url;
 
+use crate::authentication::{self, Policy};
+
 /// An endpoint, taken apart.
 #[derive(Clone, Debug)]
 pub struct Endpoint {
@@ -11,7 +13,7 @@ pub struct Endpoint {
     /// The same, read.
     pub url: Url,
     /// How to authenticate.
-    pub authentication: Option<Value>,
+    pub policy: Option<Policy>,
 }
 
 /// The JSON Schema of an endpoint.
@@ -22,7 +24,7 @@ pub fn schema() -> Value {
             "type": "object", "additionalProperties": false, "required": ["uri"],
             "properties": {
                 "uri": {"type": "string", "minLength": 1},
-                "authentication": {"writeOnly": true, "type": "object"},
+                "authentication": authentication::schema(),
             },
         },
     ]})
@@ -31,7 +33,7 @@ pub fn schema() -> Value {
 /// Reads the endpoint at a member of `with`.
 ///
 /// # Errors
-/// A `validation` problem if the address is not absolute or not well-formed.
+/// A problem if the address is not absolute or not well-formed, or the authentication is none.
 pub fn read(at: &str, value: &Value) -> Result<Endpoint, Problem> {
     let uri = value.as_str().or_else(|| value.get("uri").and_then(Value::as_str)).unwrap_or("").trim();
     let mut url: Url = uri.parse().map_err(|e| {
@@ -41,18 +43,6 @@ pub fn read(at: &str, value: &Value) -> Result<Endpoint, Problem> {
         Problem::standard(Standard::Validation, what)
     })?;
     url.set_fragment(None);
-    let authentication = value.get("authentication").filter(|a| !a.is_null()).cloned();
-    Ok(Endpoint { uri: uri.to_owned(), url, authentication })
-}
-
-/// Refuses authentication, which nobody does here yet.
-///
-/// # Errors
-/// A `configuration` problem, if the endpoint asks for it.
-pub fn authorize(at: &str, endpoint: &Endpoint) -> Result<(), Problem> {
-    if endpoint.authentication.is_none() {
-        return Ok(());
-    }
-    let what = format!("`{at}.authentication`: found authentication, which calls of this kind do not have yet");
-    Err(Problem::standard(Standard::Configuration, what))
+    let policy = value.get("authentication").filter(|a| !a.is_null()).map(Policy::read).transpose()?;
+    Ok(Endpoint { uri: uri.to_owned(), url, policy })
 }

@@ -17,7 +17,7 @@ use crate::loopback::*;
 use crate::support::*;
 
 fn a2a(timeout_ms: u64) -> A2a {
-    A2a::new(&A2aConfig { timeout_ms }, &client(HttpConfig::default()))
+    A2a::new(&A2aConfig { timeout_ms }, &authenticator(HttpConfig::default()))
 }
 
 /// Gives up soon.
@@ -138,7 +138,8 @@ async fn a_card_that_is_not_pinned_is_fetched_and_version_1_0_is_spoken_where_on
     let with = json!({"method": "message/send", "agentCard": {"endpoint": {"uri": card}}, "parameters": parameters});
     assert_eq!(output(ask(&hasty(), with).await), json!({"task": {"id": "t-1"}}));
     let asked = &server.asked()[1];
-    assert_eq!((asked.rpc(), asked.header("a2a-version").as_deref()), ("SendMessage", Some("1.0")));
+    assert_eq!((asked.rpc(), asked.path.as_str()), ("SendMessage", "/v1"));
+    assert_eq!(asked.header("a2a-version").as_deref(), Some("1.0"));
     assert_eq!(text(&asked.params(), &["message", "role"]), "ROLE_USER");
     assert_eq!(text(&asked.params(), &["tenant"]), "acme");
 }
@@ -272,6 +273,33 @@ async fn what_does_not_fit_is_refused_before_anything_is_sent() {
         assert!(detail(trouble(&outcome).1).contains(said), "{outcome:?}");
     }
     assert!(server.asked().is_empty());
+}
+
+#[tokio::test]
+async fn credentials_go_to_the_agent_where_its_card_lives_and_nowhere_else() {
+    let elsewhere = loopback(|asked| result(asked, task("completed"))).await;
+    let address = Arc::new(Mutex::new(String::new()));
+    let told = address.clone();
+    let home = loopback(move |asked| match asked.method.as_str() {
+        "GET" => json_body(json!({"name": "x", "url": told.lock().as_str()})),
+        _ => result(asked, json!({"seen": asked.header("authorization")})),
+    })
+    .await;
+    let authentication = json!({"bearer": {"token": TOKEN}});
+    let endpoint = json!({"uri": format!("{}/card.json", home.url), "authentication": authentication.clone()});
+    let get = json!({"method": "tasks/get", "agentCard": {"endpoint": endpoint}, "parameters": {"id": "t-1"}});
+    let bearer = format!("Bearer {TOKEN}");
+
+    *address.lock() = "/rpc".into();
+    assert_eq!(text(&output(ask(&hasty(), get.clone()).await), &["seen"]), "Bearer [redacted]");
+    assert!(home.asked().iter().all(|a| a.header("authorization").as_deref() == Some(&bearer)));
+    *address.lock() = format!("{}/rpc", elsewhere.url);
+    output(ask(&hasty(), get).await);
+    assert_eq!(elsewhere.asked()[0].header("authorization"), None);
+
+    let server = json!({"uri": format!("{}/rpc", elsewhere.url), "authentication": authentication});
+    output(ask(&hasty(), json!({"method": "tasks/resubscribe", "server": server, "parameters": {"id": "t"}})).await);
+    assert_eq!(elsewhere.asked()[1].header("authorization"), Some(bearer));
 }
 
 #[tokio::test]

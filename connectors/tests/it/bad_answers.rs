@@ -14,7 +14,8 @@ async fn ask(sandbox: &Sandbox, method: &str, fault: Kind) -> (String, u16, Stri
         "method": method, "endpoint": format!("{}/sandbox/echo", sandbox.url()),
         "headers": {"accept": "application/json"}, "body": {"a": 1},
     });
-    let outcome = Http::new(impatient()).call(request("http.request", &format!("{method}-{fault:?}"), input)).await;
+    let outcome =
+        Http::new(impatient(), secrets()).call(request("http.request", &format!("{method}-{fault:?}"), input)).await;
     let (name, problem) = trouble(&outcome);
     (name.to_owned(), problem.status, detail(problem).to_owned())
 }
@@ -93,7 +94,8 @@ async fn atlas_and_the_agent_survive_every_bad_answer() {
 #[tokio::test]
 async fn limits_are_settings() {
     let sandbox = sandbox().await;
-    let http = Http::new(client(HttpConfig { answer_bytes_max: 100, body_bytes_max: 10, ..HttpConfig::default() }));
+    let http =
+        Http::new(client(HttpConfig { answer_bytes_max: 100, body_bytes_max: 10, ..HttpConfig::default() }), secrets());
     let url = format!("{}/sandbox/echo", sandbox.url());
     let outcome = http.call(request("http.request", "k", json!({"method": "GET", "endpoint": url}))).await;
     assert!(detail(trouble(&outcome).1).contains("expected at most 100"), "{outcome:?}");

@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use cpd_connector_api::conformance::{Kit, Sample, run};
-use cpd_connector_api::{BoxFuture, Connector, json};
+use cpd_connector_api::{BoxFuture, Connector, Value, json};
 use cpd_connectors::drift::generate::{DEMO_SEED, SHIFT_DEMO, generate};
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::sandbox::faults::{Fault, Kind};
 use cpd_connectors::sandbox::{Config, Handle, Sandbox, serve};
 
+use crate::authority::{Authority, Rules};
 use crate::support::*;
 
 async fn conforms(connector: &dyn Connector, sandbox: &Sandbox, samples: Vec<Sample>) {
@@ -39,6 +40,24 @@ async fn http_conforms() {
     let write = json!({"method": "POST", "endpoint": endpoint, "body": {"a": 1}});
     let samples = vec![Sample::new("http.request", write).with_effects(1)];
     conforms(&http(), &sandbox, samples).await;
+}
+
+#[tokio::test]
+async fn http_conforms_with_each_scheme_that_needs_a_conversation() {
+    let (sandbox, authority) = (sandbox().await, Authority::start(Rules::default()).await);
+    let write = |policy: Value| {
+        let endpoint = json!({"uri": format!("{}/sandbox/echo", sandbox.url()), "authentication": policy});
+        Sample::new("http.request", json!({"method": "POST", "endpoint": endpoint})).with_effects(1)
+    };
+    let samples = vec![
+        write(json!({"bearer": {"use": "token"}})),
+        // The sandbox asks for nothing, so the first request, without an answer to any challenge, is the effect.
+        write(json!({"digest": {"username": "u", "password": TOKEN}})),
+        write(json!({"oauth2": authority.policy(&json!({}))})),
+        write(json!({"oidc": authority.policy(&json!({"scopes": ["write"]}))})),
+    ];
+    conforms(&http(), &sandbox, samples).await;
+    assert_eq!(authority.given(), 2, "a token each, whatever number of calls");
 }
 
 #[tokio::test]

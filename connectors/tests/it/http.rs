@@ -125,7 +125,7 @@ async fn redirects_are_followed_only_when_asked_and_not_for_ever() {
         .await;
     let (name, problem) = trouble(&outcome);
     assert_eq!(name, "refused");
-    assert!(detail(problem).contains("more than 5 redirects"), "{problem}");
+    assert!(detail(problem).contains("more than 10 redirects"), "{problem}");
     // A POST that was answered with a redirect took effect: what follows cannot undo that.
     let outcome = http()
         .call(request(
@@ -158,7 +158,13 @@ async fn bad_input_is_refused_before_anything_is_sent_and_echoes_no_secret() {
         (json!({"method": "GET", "endpoint": url, "headers": {"Host": "hunter2x"}}), "set by the client"),
         (json!({"method": "GET", "endpoint": url, "query": {"a": [{"b": 1}]}}), "expected a scalar"),
         (json!({"method": "GET", "endpoint": {"uri": url, "authentication": {"bearer": "hunter2x"}}}), "(not shown)"),
-        (json!({"method": "GET", "endpoint": {"uri": url, "authentication": {"digest": {}}}}), "not known"),
+        (
+            json!({"method": "GET", "endpoint": {"uri": url, "authentication": {"digest": {}}}}),
+            "digest.username`: found nothing",
+        ),
+        (json!({"method": "GET", "endpoint": {"uri": url, "authentication": {"dijest": {}}}}), "not known"),
+        (json!({"method": "GET", "endpoint": {"uri": url, "authentication": {"use": "corp"}}}), "not known"),
+        (json!({"method": "GET", "endpoint": "file:///etc/passwd"}), "expected http or https"),
         (json!({"method": "GET", "endpoint": url, "outptu": "raw"}), "did you mean \"output\"?"),
     ] {
         let outcome = http().call(request("http.request", "k", input.clone())).await;
@@ -173,10 +179,10 @@ async fn bad_input_is_refused_before_anything_is_sent_and_echoes_no_secret() {
 #[tokio::test]
 async fn hosts_that_are_not_allowed_are_not_called_even_by_a_redirect() {
     let sandbox = sandbox().await;
-    let http = cpd_connectors::http::Http::new(client(HttpConfig {
-        allow_hosts: vec!["api.example.com".into()],
-        ..HttpConfig::default()
-    }));
+    let http = cpd_connectors::http::Http::new(
+        client(HttpConfig { allow_hosts: vec!["api.example.com".into()], ..HttpConfig::default() }),
+        secrets(),
+    );
     let input = json!({"method": "POST", "endpoint": format!("{}/sandbox/echo", sandbox.url())});
     let outcome = http.call(request("http.request", "k", input)).await;
     assert_eq!((trouble(&outcome).0, trouble(&outcome).1.status), ("refused", 403));

@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: String,
-    path: String,
+    pub path: String,
     head: String,
     pub body: Value,
 }

@@ -16,7 +16,7 @@ use crate::loopback::*;
 use crate::support::*;
 
 fn mcp(config: McpConfig) -> Mcp {
-    Mcp::new(config, &client(HttpConfig::default()))
+    Mcp::new(config, &authenticator(HttpConfig::default()))
 }
 
 /// Gives up soon.
@@ -223,6 +223,18 @@ async fn secrets_in_headers_do_not_come_back() {
         Arc::make_mut(members).insert("transport".into(), http);
     }
     assert_eq!(text(&output(ask(&hasty(), with).await), &["seen"]), "[redacted]");
+}
+
+#[tokio::test]
+async fn the_endpoints_authentication_goes_with_every_message() {
+    let server = serving(|asked| result(asked, json!({"content": [], "seen": asked.header("authorization")}))).await;
+    let endpoint = json!({"uri": format!("{}/mcp", server.url), "authentication": {"bearer": {"token": TOKEN}}});
+    let with = json!({
+        "method": "tools/call", "parameters": {"name": "echo"}, "transport": {"http": {"endpoint": endpoint}},
+    });
+    assert_eq!(text(&output(ask(&hasty(), with).await), &["seen"]), "Bearer [redacted]");
+    let bearer = format!("Bearer {TOKEN}");
+    assert!(server.asked().iter().all(|a| a.header("authorization").as_deref() == Some(&bearer)));
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use crate::support::*;
 fn mcp(timeout_ms: u64) -> Mcp {
     let config =
         McpConfig { allow_stdio: vec!["sh".into(), "no-such-program".into()], timeout_ms, ..McpConfig::default() };
-    Mcp::new(config, &client(HttpConfig { answer_bytes_max: 100_000, ..HttpConfig::default() }))
+    Mcp::new(config, &authenticator(HttpConfig { answer_bytes_max: 100_000, ..HttpConfig::default() }))
 }
 
 /// Answers the handshake, then does `then` with the request in `$line`.
@@ -67,7 +67,7 @@ async fn the_environment_is_the_path_and_what_the_definition_gives_and_secrets_s
 
 #[tokio::test]
 async fn a_program_that_nobody_allowed_does_not_run() {
-    let none = Mcp::new(McpConfig::default(), &client(HttpConfig::default()));
+    let none = Mcp::new(McpConfig::default(), &authenticator(HttpConfig::default()));
     let dir = tempfile::tempdir().unwrap();
     let trace = dir.path().join("ran");
     let script = format!("touch {}", trace.display());

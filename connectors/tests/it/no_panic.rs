@@ -8,8 +8,9 @@ use crate::support::*;
 
 /// Objects with the members of the operation, now and then, and values of any kind in them.
 fn inputs(spec: &OperationSpec) -> impl Strategy<Value = Value> + use<> {
-    let mut names: Vec<String> =
-        vec!["uri".into(), "authentication".into(), "basic".into(), "role".into(), "content".into()];
+    let inner =
+        ["uri", "authentication", "basic", "bearer", "digest", "oauth2", "oidc", "use", "token", "role", "content"];
+    let mut names: Vec<String> = inner.into_iter().map(str::to_owned).collect();
     let properties = spec.input.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
     names.extend(properties.keys().map(ToString::to_string));
     let words =

@@ -12,6 +12,7 @@ use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::AgentDocument;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::atlas::config::{AtlasConfig, MlflowConfig, Poll, TrainingConfig};
+use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::http::{Http, HttpClient, HttpConfig};
 use cpd_connectors::sandbox::{Config, Sandbox, serve};
 
@@ -46,12 +47,17 @@ pub fn client(config: HttpConfig) -> HttpClient {
     HttpClient::new(config, Arc::new(SystemClock)).expect("a client can be built")
 }
 
+pub fn authenticator(config: HttpConfig) -> Authenticator {
+    Authenticator::new(client(config), secrets())
+}
+
 pub fn http() -> Http {
-    Http::new(client(HttpConfig::default()))
+    Http::new(client(HttpConfig::default()), secrets())
 }
 
 pub fn secrets() -> Arc<BTreeMap<String, Secret>> {
-    Arc::new(BTreeMap::from([("token".to_owned(), Secret::new(TOKEN))]))
+    let login = Secret::new(r#"{"username": "somebody", "password": "hunter2x"}"#);
+    Arc::new(BTreeMap::from([("token".to_owned(), Secret::new(TOKEN)), ("login".to_owned(), login)]))
 }
 
 pub fn atlas_config(url: &str) -> AtlasConfig {

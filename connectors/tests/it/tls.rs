@@ -56,7 +56,7 @@ fn trusting(pem: &str) -> (tempfile::TempDir, Http) {
     let dir = tempfile::tempdir().unwrap();
     let path: PathBuf = dir.path().join("ca.pem");
     std::fs::write(&path, pem).unwrap();
-    (dir, Http::new(client(HttpConfig { ca_file: Some(path), ..HttpConfig::default() })))
+    (dir, Http::new(client(HttpConfig { ca_file: Some(path), ..HttpConfig::default() }), secrets()))
 }
 
 #[tokio::test]

@@ -18,6 +18,7 @@ pub mod policy;
 pub mod problem;
 pub mod schema;
 pub mod time;
+pub mod validation;
 pub mod value;
 
 pub use value::Value;

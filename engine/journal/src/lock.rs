@@ -16,7 +16,7 @@ pub const LOCK_NAME: &str = "cpd.lock";
 #[derive(Debug)]
 pub struct DirLock {
     path: PathBuf,
-    _file: File,
+    file: File,
 }
 
 /// Who holds a lock, in the holder's own words.
@@ -28,6 +28,8 @@ pub struct Held {
     pub version: Option<String>,
     /// When it was started, as it told the time.
     pub started: Option<String>,
+    /// Whether it is about to let go.
+    pub closing: bool,
 }
 
 /// Why a data directory cannot be used.
@@ -79,6 +81,9 @@ impl std::fmt::Display for Held {
         if let Some(started) = &self.started {
             write!(f, ", started {started}")?;
         }
+        if self.closing {
+            f.write_str(", closing")?;
+        }
         Ok(())
     }
 }
@@ -100,7 +105,12 @@ impl DirLock {
         let line = |text: &str| text.replace(['\n', '\r'], " ");
         let text = format!("pid {}\nversion {}\nstarted {}\n", std::process::id(), line(version), line(started));
         file.set_len(0).and_then(|()| file.write_all(text.as_bytes())).map_err(io)?;
-        Ok(Self { path, _file: file })
+        Ok(Self { path, file })
+    }
+
+    /// Tells whoever comes now that it is worth a moment's wait. If it cannot be written, they are refused as before.
+    pub fn closing(&self) {
+        drop((&self.file).write_all(b"closing yes\n"));
     }
 
     /// Returns the lock file.
@@ -123,6 +133,7 @@ impl Held {
             pid: field("pid").and_then(|pid| pid.parse().ok()),
             version: field("version").map(str::to_owned),
             started: field("started").map(str::to_owned),
+            closing: field("closing") == Some("yes"),
         }
     }
 }
@@ -146,8 +157,14 @@ mod tests {
             "{text}"
         );
         assert!(error.hint().contains(&pid.to_string()));
+        lock.closing();
+        let error = DirLock::acquire(directory.path(), "1.2.4", "later").expect_err("it is still locked");
+        assert!(matches!(&error, LockError::Held { held: Held { closing: true, pid: Some(_), .. }, .. }), "{error}");
         drop(lock);
-        DirLock::acquire(directory.path(), "1.2.4", "later").expect("the lock is free again");
+        let lock = DirLock::acquire(directory.path(), "1.2.4", "later").expect("the lock is free again");
+        let error = DirLock::acquire(directory.path(), "1.2.5", "later").expect_err("a third owner");
+        assert!(matches!(&error, LockError::Held { held: Held { closing: false, .. }, .. }), "{error}");
+        drop(lock);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use cpd_connector_api::{Outcome, Problem, Reconciled, Standard};
 use cpd_core::json;
 use cpd_core::machine::{CallPhase, Resolution};
 use cpd_engine::{Engine, RunEnd, RunHandle, SimClock};
+use cpd_journal::Lsn;
+use cpd_journal::index::{Batch, Driver, Space, open_or_rebuild};
 use tempfile::TempDir;
 
 use crate::support::{World, builder, crashed, open, output, register, until};
@@ -147,10 +149,20 @@ async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
     world.until_called("test.gate", 1).await;
     engine.stop().await.unwrap();
     let index = dir.path().join("index");
-    let breaks: [&dyn Fn(); 2] = [&|| std::fs::remove_dir_all(&index).unwrap(), &|| overwrite(&index)];
-    for break_it in breaks {
+    let gone = || std::fs::remove_dir_all(&index).or_else(|_| std::fs::remove_file(&index)).unwrap();
+    let breaks: [(&dyn Fn(), bool); 6] = [
+        (&gone, false),
+        (&|| overwrite(&index), true),
+        (&|| (gone(), std::fs::write(&index, "a file").unwrap()).1, true),
+        (&|| (gone(), std::os::unix::fs::symlink("index", &index).unwrap()).1, true),
+        (&|| change(dir.path(), Space(4), b"format", &[9, 0, 0, 0]), true),
+        (&|| change(dir.path(), Space(2), &waiting.id().0[..15], &[]), true),
+    ];
+    for (n, (break_it, announced)) in breaks.into_iter().enumerate() {
         break_it();
         let engine = open(dir.path(), &world).await;
+        let rebuilt = &engine.recovered().index_rebuilt;
+        assert_eq!(rebuilt.is_some(), announced, "{n}: {rebuilt:?}");
         assert_eq!(engine.runs(10).unwrap().len(), 2);
         assert_eq!(output(&engine.run(done.id())).await, json!({ "n": 1 }));
         assert_eq!(engine.start("done").key("k").go().await.unwrap().id(), done.id());
@@ -161,6 +173,43 @@ async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
     let engine = open(dir.path(), &world).await;
     output(&engine.run(waiting.id())).await;
     engine.stop().await.unwrap();
+}
+
+/// A start read the row of every run, one by one, however many were open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_start_needs_nothing_of_an_index_but_the_rows_of_open_runs() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let begin = cpd_core::time::Timestamp(1_795_392_000_000_000);
+    let engine = builder(dir.path(), &world).clock(SimClock::new(begin)).open().await.unwrap();
+    register(&engine, "w", "do:\n  - a: { wait: PT1H }").await;
+    register(&engine, "two", "do:\n  - a: { call: test.gate, with: {} }").await;
+    let waiting = engine.start("w").go().await.unwrap().id();
+    let paused = engine.start("w").go().await.unwrap().id();
+    engine.run(paused).pause("me", "a while").await.unwrap();
+    let busy = engine.start("two").go().await.unwrap().id();
+    world.until_called("test.gate", 1).await;
+    engine.stop().await.unwrap();
+    for id in [waiting, paused, busy] {
+        change(dir.path(), Space(1), &id.0, b"not a row");
+    }
+    world.gate.open();
+    let late = SimClock::new(begin.plus(Duration::from_secs(7200)));
+    let engine = builder(dir.path(), &world).clock(late).open().await.unwrap();
+    let recovered = engine.recovered();
+    assert_eq!((recovered.open_runs, recovered.resumed_runs, recovered.caught_up), (3, 1, 0));
+    for id in [waiting, busy] {
+        output(&engine.run(id)).await;
+    }
+    assert_eq!(engine.run(paused).state().await.unwrap().phase, cpd_core::machine::Phase::Paused);
+    engine.stop().await.unwrap();
+}
+
+/// Changes a row of an index that nobody has open.
+fn change(data: &std::path::Path, space: Space, key: &[u8], value: &[u8]) {
+    let index = open_or_rebuild(Driver::Fjall, &data.join("index/fjall"), Lsn(u64::MAX)).expect("an index").index;
+    let mut batch = Batch::new();
+    batch.put(space, key, value);
+    index.write(batch).expect("a write");
 }
 
 /// Writes nonsense over every file below.

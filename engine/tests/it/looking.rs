@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use cpd_core::json;
 use cpd_engine::replay::{decisions, replay};
 use cpd_engine::view::View;
 use cpd_engine::{History, RowPhase};
@@ -104,4 +105,25 @@ fn what_is_not_a_bundle_is_refused() {
     for text in ["", "{}", "[]", "{\"cpdBundle\":2,\"run\":\"x\",\"registrations\":[],\"entries\":[]}"] {
         assert!(History::from_bundle(text).is_err(), "{text}");
     }
+}
+
+/// An output that was one with a member of the context in memory was written as "the output", and the replay, which has
+/// two equal values there, called that a divergence.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replay_is_exact_whatever_values_were_shared_in_memory() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let engine = open(dir.path(), &world).await;
+    let body = "do:
+  - a: { set: { big: { x: 1 } }, export: { as: '{ big: .big }' } }
+  - b: { set: '${ $context.big }', export: { as: '$context + { k: $context.big, l: . }' } }
+  - c: { set: { z: '${ $context.big }' }, export: { as: '{ m: .z, n: $context.big, o: 1 }' } }
+  - d: { set: '${ $context.m }', export: { as: '$context.n' } }";
+    register(&engine, "w", body).await;
+    let run = engine.start("w").go().await.unwrap();
+    assert_eq!(output(&run).await, json!({ "x": 1 }));
+    engine.stop().await.unwrap();
+    let view = View::open(dir.path()).unwrap();
+    let replayed = replay(&view.history(run.id()).unwrap(), None, |_| {}).unwrap();
+    assert!(replayed.divergence.is_none(), "{:?}", replayed.divergence);
+    assert_eq!(replayed.run.context, json!({ "x": 1 }));
 }

@@ -8,6 +8,7 @@ use cpd_connector_api::{BoxFuture, Class, Connector, OperationSpec, Outcome, Pro
 use cpd_core::{Value, json};
 use cpd_engine::operation::{Operations, spec};
 use cpd_engine::{Builder, Engine};
+use cpd_journal::{Lsn, Reader};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 
@@ -207,4 +208,24 @@ pub async fn until(run: &cpd_engine::RunHandle, wanted: impl Fn(&cpd_core::machi
         }
     };
     tokio::time::timeout(LONG, look).await.expect("the state comes in time");
+}
+
+/// Where the entries of a journal of one segment end.
+pub fn ends(data: &Path) -> Vec<u64> {
+    let reader = Reader::open(data.join("journal")).unwrap();
+    let entries: Vec<_> = reader.scan(Lsn(1)).unwrap().map(Result::unwrap).collect();
+    entries.iter().map(|e| e.position().0 + e.bytes()).collect()
+}
+
+/// A data directory whose journal ends at that byte; the rest is what was filled in ahead.
+pub fn cut_at(data: &Path, end: u64) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    let journal = copy.path().join("journal");
+    std::fs::create_dir(&journal).unwrap();
+    let files = std::fs::read_dir(data.join("journal")).unwrap().map(|e| e.unwrap().path());
+    let segment = files.filter(|p| p.extension().is_some_and(|e| e == "seg")).min().expect("a segment");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[usize::try_from(end).unwrap()..].fill(0);
+    std::fs::write(journal.join(segment.file_name().unwrap()), bytes).unwrap();
+    copy
 }

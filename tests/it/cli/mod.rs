@@ -7,7 +7,9 @@ mod bad_input;
 mod damage;
 mod definitions;
 mod demo;
+mod events;
 mod kill;
+mod logging;
 mod operate;
 mod replay;
 mod run;
@@ -159,8 +161,16 @@ fn segments(data: &Path) -> Vec<PathBuf> {
 fn command_in(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_cpd"));
     command.args(args).current_dir(dir);
-    for name in ["CPD_DATA", "CPD_ATLAS_MLFLOW_URL", "CPD_ATLAS_TRAINING_URL", "NO_COLOR", "CLICOLOR_FORCE", "COLUMNS"]
-    {
+    for name in [
+        "CPD_DATA",
+        "CPD_LOG",
+        "CPD_LOG_FORMAT",
+        "CPD_ATLAS_MLFLOW_URL",
+        "CPD_ATLAS_TRAINING_URL",
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+        "COLUMNS",
+    ] {
         command.env_remove(name);
     }
     // The parts that are called stand on loopback.

@@ -43,6 +43,26 @@ fn a_cancelled_run_stays_cancelled() {
 }
 
 #[test]
+fn a_run_that_a_bug_stopped_is_shown_as_set_aside_until_the_next_start() {
+    let place = Place::new();
+    place.write("sleepy.yaml", SLEEPY);
+    let id = detached(&place, &["sleepy.yaml"]);
+    // What an engine leaves whose turn of this run panicked, among lines that nobody can read.
+    let line = json!({ "run": id, "at": "2026-11-23T06:00:00Z", "detail": "index out of bounds" });
+    std::fs::write(place.data().join("aside.ndjson"), format!("{{\n{line}\n\u{0}\n{{\"run\": 1}}")).unwrap();
+    place.cpd(&["why", &id]).exits(0).prints(&["a bug stopped it", "index out of bounds"]);
+    assert_eq!(place.cpd(&["why", &id, "--json"]).exits(0).json()["setAside"], "index out of bounds");
+    place.cpd(&["runs"]).exits(0).prints(&["set aside"]);
+    assert_eq!(place.cpd(&["runs", "--json"]).exits(0).lines()[0]["setAside"], "index out of bounds");
+    // A process that calls nobody tries nothing again; one that does begins anew.
+    place.cpd(&["pause", &id]).exits(0);
+    place.cpd(&["runs"]).exits(0).prints(&["set aside"]);
+    place.cpd(&["resolve", &id, "--retry"]).exits(1);
+    place.cpd(&["runs"]).exits(0).prints(&["paused"]);
+    assert_eq!(place.cpd(&["why", &id, "--json"]).exits(0).json()["setAside"], json!(null));
+}
+
+#[test]
 fn a_completed_run_takes_no_orders() {
     let place = Place::new();
     place.write("add.yaml", SUM);

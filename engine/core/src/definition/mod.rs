@@ -45,6 +45,10 @@ pub trait Environment {
     fn agent(&self, name: &str, version: Option<&str>) -> Option<Pin>;
     /// The names of all agents.
     fn agent_names(&self) -> Vec<Arc<str>>;
+    /// The workflow of that qualified name; the newest if no version is given.
+    fn workflow(&self, name: &str, version: Option<&str>) -> Option<Pin>;
+    /// The qualified names of all workflows.
+    fn workflow_names(&self) -> Vec<Arc<str>>;
 }
 
 /// A definition that can run.

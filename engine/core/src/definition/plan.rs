@@ -13,6 +13,7 @@ use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::expression::{Program, Template};
 use crate::policy::Policy;
+use crate::validation::Schema;
 
 /// SHA-256 of what a plan, policy or agent is made of.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +61,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// What names were resolved to, in order of name.
     pub pins: Vec<Pin>,
+    /// `use.secrets`: the names of the secrets that its calls may mention.
+    pub secrets: Vec<Arc<str>>,
     /// `metadata.cpd.idempotency.key`, evaluated on the transformed input when no key is given at the start.
     pub start_key: Option<Program>,
     /// Default `metadata.cpd.schedule.input`-like input of a run started without one.
@@ -98,6 +101,8 @@ pub enum PinKind {
     Policy,
     /// An agent.
     Agent,
+    /// A workflow that is run by this one.
+    Workflow,
 }
 
 /// One task.
@@ -122,6 +127,12 @@ pub struct Node {
     pub locals: Arc<[Arc<str>]>,
     /// `if`
     pub condition: Option<Program>,
+    /// `input.schema`
+    pub input_schema: Option<Schema>,
+    /// `output.schema`
+    pub output_schema: Option<Schema>,
+    /// `export.schema`
+    pub export_schema: Option<Schema>,
     /// `input.from`
     pub input_from: Option<Template>,
     /// `output.as`
@@ -138,6 +149,13 @@ pub struct Node {
     pub on_unknown: OnUnknown,
     /// What it does.
     pub action: Action,
+}
+
+impl Node {
+    /// Whether nothing is to be evaluated on its output.
+    pub fn is_plain_after(&self) -> bool {
+        self.output_as.is_none() && self.export_as.is_none() && self.output_schema.is_none()
+    }
 }
 
 /// Where to go after a task.
@@ -198,6 +216,8 @@ pub enum Action {
         /// First one wins.
         compete: bool,
     },
+    /// `listen`
+    Listen(Listen),
     /// `raise`: an object with `type`, `status`, `title`, `detail`, or (our addition) a caught error as it was.
     Raise {
         /// The error.
@@ -227,6 +247,7 @@ impl Action {
             Action::Emit { .. } => "emit",
             Action::For(_) => "for",
             Action::Fork { .. } => "fork",
+            Action::Listen(_) => "listen",
             Action::Raise { .. } => "raise",
             Action::Set(_) => "set",
             Action::Switch(_) => "switch",
@@ -265,6 +286,92 @@ pub struct For {
     pub condition: Option<Program>,
     /// The body. Its nodes' locals end with the item's and the index's variable.
     pub body: Vec<NodeId>,
+}
+
+/// A `listen`: which events, how many, and what is done with each.
+#[derive(Debug)]
+pub struct Listen {
+    /// `to.one`, `to.all` or `to.any`.
+    pub consume: Consume,
+    /// The filters in declared order. None at all, with [`Consume::Any`], takes every event.
+    pub filters: Vec<EventFilter>,
+    /// `to.until`: when a listen for any event ends. Without one it ends with the first event.
+    pub until: Option<Until>,
+    /// `read`
+    pub read: Read,
+    /// `foreach`: a list of one task, a `do` over the tasks for each event. Its locals end with the item's and the index's
+    /// variable.
+    pub foreach: Vec<NodeId>,
+}
+
+/// How many of the filters must be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consume {
+    /// The one that there is.
+    One,
+    /// Each of them, once, in any order.
+    All,
+    /// Any of them.
+    Any,
+}
+
+/// What ends a listen for any event.
+#[derive(Debug)]
+pub enum Until {
+    /// An expression about the event that was taken last, as it is read.
+    Condition(Program),
+    /// Events of their own, which are not part of the output.
+    Events {
+        /// `one`, `all` or `any`.
+        consume: Consume,
+        /// The filters.
+        filters: Vec<EventFilter>,
+    },
+}
+
+/// What of an event a workflow gets to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Read {
+    /// Its `data`.
+    #[default]
+    Data,
+    /// The whole event.
+    Envelope,
+    /// Its `data` as it came.
+    Raw,
+}
+
+/// Which events are meant.
+#[derive(Debug)]
+pub struct EventFilter {
+    /// `with`: attributes and what they must be.
+    pub attributes: Vec<(Arc<str>, Matcher)>,
+    /// `correlate`
+    pub correlate: Vec<Correlation>,
+}
+
+/// What an attribute of an event must be.
+#[derive(Debug)]
+pub enum Matcher {
+    /// Equal to this.
+    Equal(Value),
+    /// This text, or a text that this pattern matches as a whole.
+    Pattern(Arc<str>, regex::Regex),
+    /// An object that has these members.
+    Members(Vec<(Arc<str>, Matcher)>),
+    /// An expression about the attribute: `true`, or the value that it must be equal to.
+    Computed(Program),
+}
+
+/// A value that events must have in common.
+#[derive(Debug)]
+pub struct Correlation {
+    /// Its name. Filters of one listen that use the same name mean the same value.
+    pub key: Arc<str>,
+    /// Takes the value out of the event.
+    pub from: Program,
+    /// What it must be; without it, what it was in the first event.
+    pub expect: Option<Template>,
 }
 
 /// A case of a `switch`.

@@ -52,6 +52,7 @@ pub fn digest(source: &str, pins: &[Pin]) -> Digest {
             PinKind::Operation => b"operation",
             PinKind::Policy => b"policy",
             PinKind::Agent => b"agent",
+            PinKind::Workflow => b"workflow",
         };
         part(kind);
         part(pin.name.as_bytes());

@@ -38,6 +38,12 @@ impl World {
 }
 
 impl Environment for World {
+    fn workflow(&self, _name: &str, _version: Option<&str>) -> Option<Pin> {
+        None
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
         self.operations().into_iter().find(|o| &*o.name == name && version.is_none_or(|v| v == &*o.version))
     }

@@ -7,11 +7,16 @@
 //! A `${ … }` inside of a longer string is refused: the specification's examples use it, its schema does not allow it, and
 //! jq's own interpolation says the same thing without ambiguity. What comes out of an expression is never looked at again:
 //! data that contain `${ … }` stay data.
+//!
+//! An expression that mentions `$secrets` is not evaluated with the others: what stands in its place, sealed, is what it would see but the
+//! secrets. That may be written down; [`Template::unseal`] evaluates it at the moment of the call. Only the places where the template
+//! has such an expression are unsealed, so data cannot pretend to be one.
 
 use std::sync::Arc;
 
-use super::{CompileError, EvalError, Program, Scope, Uses};
+use super::{CompileError, EvalError, Global, Limits, Program, Scope, Uses, VARS};
 use crate::Value;
+use crate::time::Timestamp;
 use crate::value::Map;
 
 /// A tree of data in which some leaves are expressions.
@@ -81,12 +86,26 @@ impl Template {
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         self.node.eval(scope)
     }
+
+    /// Whether something in it is sealed until there are secrets.
+    pub fn is_sealed(&self) -> bool {
+        self.uses.global(Global::Secrets)
+    }
+
+    /// What [`eval`](Self::eval) gave, with every sealed expression evaluated with these secrets.
+    ///
+    /// # Errors
+    /// The first expression, in the order of the tree, that fails.
+    pub fn unseal(&self, filled: &Value, secrets: &Value, limits: &Limits) -> Result<Value, EvalError> {
+        self.node.unseal(filled, secrets, limits)
+    }
 }
 
 impl Node {
     fn eval(&self, scope: &Scope<'_>) -> Result<Value, EvalError> {
         match self {
             Node::Const(v) => Ok(v.clone()),
+            Node::Program(p) if p.uses().global(Global::Secrets) => Ok(sealed(p, scope)),
             Node::Program(p) => p.eval(scope),
             Node::Arr(items) => items.iter().map(|n| n.eval(scope)).collect::<Result<Vec<_>, _>>().map(Value::from),
             Node::Obj(members) => {
@@ -99,9 +118,69 @@ impl Node {
         }
     }
 
+    fn unseal(&self, filled: &Value, secrets: &Value, limits: &Limits) -> Result<Value, EvalError> {
+        match self {
+            Node::Program(p) if p.uses().global(Global::Secrets) => unsealed(p, filled, secrets, limits),
+            Node::Const(_) | Node::Program(_) => Ok(filled.clone()),
+            Node::Arr(nodes) => {
+                let items = filled.as_array().unwrap_or_default();
+                let both = nodes.iter().zip(items).map(|(n, v)| n.unseal(v, secrets, limits));
+                both.collect::<Result<Vec<_>, _>>().map(Value::from)
+            }
+            Node::Obj(members) => {
+                let mut map = Map::with_capacity(members.len());
+                for (k, n) in members.iter() {
+                    map.insert(k.clone(), n.unseal(filled.get(k).unwrap_or(&Value::Null), secrets, limits)?);
+                }
+                Ok(Value::from(map))
+            }
+        }
+    }
+
     fn is_const(&self) -> bool {
         matches!(self, Node::Const(_))
     }
+}
+
+/// What a sealed expression would see, but the secrets: `{"$sealed": {".": …, "$context": …, "locals": […], "now": …}}`.
+fn sealed(program: &Program, scope: &Scope<'_>) -> Value {
+    let mut seen = Map::new();
+    if !is_path_of_secrets(program.source()) {
+        seen.insert(Arc::from("."), scope.input.clone());
+    }
+    let uses = program.uses();
+    for global in Global::ALL.into_iter().filter(|g| *g != Global::Secrets && uses.global(*g)) {
+        seen.insert(Arc::from(global.name()), scope.globals[global as usize].clone());
+    }
+    let locals: Vec<Value> =
+        scope.locals.iter().enumerate().map(|(i, v)| if uses.local(i) { v.clone() } else { Value::Null }).collect();
+    if locals.iter().any(|v| *v != Value::Null) {
+        seen.insert(Arc::from("locals"), Value::from(locals));
+    }
+    if uses.now() {
+        seen.insert(Arc::from("now"), Value::from(scope.now.0));
+    }
+    let mut seal = Map::new();
+    seal.insert(Arc::from("$sealed"), Value::from(seen));
+    Value::from(seal)
+}
+
+/// Whether it is no more than `$secrets.a.b`, which sees nothing of the data.
+fn is_path_of_secrets(source: &str) -> bool {
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    source.trim().strip_prefix("$secrets.").is_some_and(|path| path.split('.').all(plain))
+}
+
+fn unsealed(program: &Program, seal: &Value, secrets: &Value, limits: &Limits) -> Result<Value, EvalError> {
+    let seen = seal.get("$sealed").unwrap_or(&Value::Null);
+    let null = Value::Null;
+    let locals = seen.get("locals").and_then(Value::as_array).unwrap_or_default();
+    let now = seen.get("now").and_then(Value::as_i64).unwrap_or(0);
+    let mut scope = Scope::new(seen.get(".").unwrap_or(&null), limits).locals(locals).now(Timestamp(now));
+    for global in Global::ALL {
+        scope = scope.with(global, seen.get(VARS[global as usize]).unwrap_or(&null));
+    }
+    program.eval(&scope.with(Global::Secrets, secrets))
 }
 
 /// Compiles `inner`, a slice of `text`, and moves the span of an error to where it stands in `text`.

@@ -34,6 +34,14 @@ pub fn admit(run: &Run, input: Input, at: Timestamp) -> Result<Option<Event>, Re
             }
             _ => return Err(Rejected::Stale { act, attempt, run: run.id }),
         },
+        Input::Event(event) => {
+            open(run, "give an event to")?;
+            return super::listen::received(run, event);
+        }
+        Input::Published { act } => match run.publication(act) {
+            Some(_) => Event::EventPublished { act },
+            None => return Err(Rejected::Stale { act, attempt: 1, run: run.id }),
+        },
         Input::Tick => due(run, at).ok_or(Rejected::NothingDue { run: run.id })?,
         Input::Cancel { actor, reason } => {
             open(run, "cancel")?;
@@ -104,6 +112,8 @@ pub fn due(run: &Run, at: Timestamp) -> Option<Event> {
         | Status::Loop { .. }
         | Status::Branches { .. }
         | Status::Catching { .. }
+        | Status::Listening(_)
+        | Status::Publishing { .. }
         | Status::Returned { .. }
         | Status::Failing { .. } => unreachable!("{} has no timer of its own", act.status.name()),
     })

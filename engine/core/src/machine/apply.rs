@@ -52,6 +52,7 @@ impl Run {
             next_act: 0,
             agenda: Default::default(),
             abandoned: Vec::new(),
+            inbox: Default::default(),
             events: 1,
             departed: Vec::new(),
         };
@@ -76,6 +77,10 @@ impl Run {
                 self.abandoned.remove(place.ok_or_else(|| self.misfit_act(event, *act, "abandoned"))?);
             }
             _ if !self.is_open() => return Err(self.misfit(event, "open")),
+            Event::EventReceived { .. }
+            | Event::EventTaken { .. }
+            | Event::EventsPassed { .. }
+            | Event::EventPublished { .. } => self.apply_to_listening(event, at, commands)?,
             Event::TaskEntered { .. }
             | Event::TaskSkipped { .. }
             | Event::TaskReturned { .. }
@@ -83,7 +88,8 @@ impl Run {
             | Event::CaseTaken { .. }
             | Event::PolicyDecided { .. }
             | Event::TaskStarted { .. }
-            | Event::WaitStarted { .. } => self.apply_to_ready(event, at, commands)?,
+            | Event::WaitStarted { .. }
+            | Event::ListenStarted { .. } => self.apply_to_ready(event, at, commands)?,
             Event::TaskSucceeded { .. }
             | Event::TaskRefused { .. }
             | Event::TaskFailed { .. }
@@ -164,6 +170,7 @@ impl Run {
             (Event::PolicyDecided { .. }, Action::Decide(_)) => true,
             (Event::TaskStarted { .. }, Action::Call(_)) => true,
             (Event::WaitStarted { .. }, Action::Wait(_)) => true,
+            (Event::ListenStarted { .. }, Action::Listen(_)) => true,
             _ => false,
         };
         if !fits {
@@ -174,7 +181,8 @@ impl Run {
         match event {
             Event::TaskEntered { input, deadline, .. }
             | Event::TaskStarted { input, deadline, .. }
-            | Event::WaitStarted { input, deadline, .. } => {
+            | Event::WaitStarted { input, deadline, .. }
+            | Event::ListenStarted { input, deadline, .. } => {
                 act.deadline = *deadline;
                 replace(&mut act.input, input);
             }
@@ -192,7 +200,14 @@ impl Run {
             }
             Event::TaskEntered { items, .. } => self.enter(index, items.as_ref(), at, commands),
             Event::TaskReturned { output, .. } => self.returned(id, output.clone(), own_then, at, commands),
-            Event::EventEmitted { event, .. } => self.returned(id, event.clone(), own_then, at, commands),
+            Event::EventEmitted { event, .. } if self.behaviour < 2 => {
+                self.returned(id, event.clone(), own_then, at, commands);
+            }
+            Event::EventEmitted { event, .. } => {
+                act.status = Status::Publishing { event: event.clone() };
+                commands.push(Command::Publish { act: id });
+            }
+            Event::ListenStarted { .. } => self.begin_listening(index),
             Event::CaseTaken { case, .. } => {
                 let Action::Switch(cases) = action else { unreachable!("checked above") };
                 let then = case.map_or(own_then, |c| cases[c as usize].then);
@@ -263,7 +278,7 @@ impl Run {
     }
 
     /// Starts the first task of an act's list, or returns at once if the list is empty.
-    fn begin_list(&mut self, id: ActId, list: &[NodeId], at: Timestamp, commands: &mut Vec<Command>) {
+    pub(super) fn begin_list(&mut self, id: ActId, list: &[NodeId], at: Timestamp, commands: &mut Vec<Command>) {
         let act = self.act(id).expect("a live act");
         let input = act.input.clone();
         match list.first() {
@@ -273,7 +288,7 @@ impl Run {
     }
 
     /// Starts a task of the list that `parent` runs, with the bindings and the iteration that hold there.
-    fn spawn_in_list(&mut self, parent: ActId, node: NodeId, input: Value, at: Timestamp) {
+    pub(super) fn spawn_in_list(&mut self, parent: ActId, node: NodeId, input: Value, at: Timestamp) {
         let act = self.act(parent).expect("a live act");
         let outer = act.bindings.clone();
         let (bindings, iteration, jumps) = match &act.status {
@@ -285,6 +300,14 @@ impl Run {
                     outer => format!("{outer}.{index}"),
                 };
                 (Some(Arc::new(Binding { values, outer })), Arc::from(iteration), *jumps)
+            }
+            Status::Listening(listening) => {
+                let values = vec![listening.item.clone(), Value::from(listening.index)];
+                let iteration = match &*act.iteration {
+                    "" => listening.index.to_string(),
+                    outer => format!("{outer}.{}", listening.index),
+                };
+                (Some(Arc::new(Binding { values, outer })), Arc::from(iteration), 0)
             }
             Status::Catching { jumps } => (act.caught.clone().or(outer), act.iteration.clone(), *jumps),
             Status::List { jumps } | Status::Trying { jumps, .. } => (outer, act.iteration.clone(), *jumps),
@@ -329,10 +352,17 @@ impl Run {
     // ---- Returned, completed --------------------------------------------------------------------------------------
 
     /// An act has its raw output. If nothing is to be evaluated on it, it is complete at once.
-    fn returned(&mut self, id: ActId, output: Value, then: Then, at: Timestamp, commands: &mut Vec<Command>) {
+    pub(super) fn returned(
+        &mut self,
+        id: ActId,
+        output: Value,
+        then: Then,
+        at: Timestamp,
+        commands: &mut Vec<Command>,
+    ) {
         let act = self.act(id).expect("a live act");
         let node = self.plan.node(act.node);
-        if act.parent.is_some() && node.output_as.is_none() && node.export_as.is_none() {
+        if act.parent.is_some() && node.is_plain_after() {
             self.complete(id, output, then, at, commands);
             return;
         }
@@ -394,6 +424,9 @@ impl Run {
             (*between, *carry, *index, *jumps) = (true, output, *index + 1, 0);
             self.agenda.push_back(id);
             return;
+        }
+        if let Status::Listening(_) = act.status {
+            return self.foreach_ended(id, output, at, commands);
         }
         let then = self.plan.node(self.act(id).expect("a live act").node).then;
         self.returned(id, output, then, at, commands);
@@ -647,7 +680,7 @@ impl Run {
     }
 
     /// What was to be decided about `id` has been.
-    fn settle(&mut self, id: ActId) {
+    pub(super) fn settle(&mut self, id: ActId) {
         if self.agenda.front() == Some(&id) {
             self.agenda.pop_front();
         } else {
@@ -689,7 +722,7 @@ impl Run {
         }
     }
 
-    fn index(&self, event: &Event, id: ActId, expected: &'static str) -> Result<usize, Misfit> {
+    pub(super) fn index(&self, event: &Event, id: ActId, expected: &'static str) -> Result<usize, Misfit> {
         self.acts.binary_search_by_key(&id, |a| a.id).map_err(|_| self.misfit_act(event, id, expected))
     }
 
@@ -697,7 +730,7 @@ impl Run {
         Misfit { event: event.name(), subject: format!("run {}", self.id), found: self.phase.name(), expected }
     }
 
-    fn misfit_act(&self, event: &Event, id: ActId, expected: &'static str) -> Misfit {
+    pub(super) fn misfit_act(&self, event: &Event, id: ActId, expected: &'static str) -> Misfit {
         let (subject, found) = match self.act(id) {
             Some(act) => (format!("task {} (act {id})", self.plan.node(act.node).pointer), act.status.name()),
             None => (format!("act {id}"), "not live"),
@@ -727,6 +760,9 @@ impl Status {
                 CallPhase::Parked(_) => "waiting for an operator",
             },
             Status::Waiting { .. } => "waiting",
+            Status::Listening(listening) if listening.busy => "running its foreach",
+            Status::Listening(_) => "listening",
+            Status::Publishing { .. } => "publishing",
             Status::Returned { .. } => "returned",
             Status::Failing { .. } => "failing",
         }
@@ -742,6 +778,8 @@ impl Status {
             | Status::Branches { .. }
             | Status::Delayed { .. }
             | Status::Calling(_)
+            | Status::Listening(_)
+            | Status::Publishing { .. }
             | Status::Waiting { .. }
             | Status::Returned { .. }
             | Status::Failing { .. } => {}
@@ -754,6 +792,7 @@ fn list_of<'a>(action: &'a Action, status: &Status) -> &'a [NodeId] {
     match (action, status) {
         (Action::Do(list), _) => list,
         (Action::For(looped), _) => &looped.body,
+        (Action::Listen(listen), _) => &listen.foreach,
         (Action::Try { catch, .. }, Status::Catching { .. }) => catch.body.as_deref().unwrap_or_default(),
         (Action::Try { body, .. }, _) => body,
         _ => &[],
@@ -766,7 +805,8 @@ fn replace(slot: &mut Value, with: &Option<Value>) {
     }
 }
 
-fn exported(context: &Value, export: &Export, output: &Value) -> Value {
+/// The context after an export.
+pub(super) fn exported(context: &Value, export: &Export, output: &Value) -> Value {
     let value = |piece: &Piece| match piece {
         Piece::Output => output.clone(),
         Piece::Value(v) => v.clone(),

@@ -15,6 +15,7 @@ use crate::definition::plan::{Action, Backoff, Catch, Node, OnUnknown, Plan, Ret
 use crate::expression::{EvalError, Program, Template};
 use crate::problem::{Problem, Standard};
 use crate::time::Timestamp;
+use crate::validation::Schema;
 use crate::value::Map;
 
 use super::event::{Event, Export, Handling, Piece};
@@ -41,7 +42,9 @@ pub fn decide(run: &Run, env: &Env<'_>) -> Option<Event> {
         Status::Returned { output, .. } => complete(run, act, node, env, output),
         Status::Failing { .. } => return Some(unwind(run, act, env)),
         Status::Calling(calling) => Ok(undetermined(run, act, node, env, calling)),
-        Status::List { .. }
+        Status::Listening(listening) => super::listen::next(run, act, node, env, listening),
+        Status::Publishing { .. }
+        | Status::List { .. }
         | Status::Branches { .. }
         | Status::Trying { .. }
         | Status::Delayed { .. }
@@ -89,6 +92,7 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
     {
         return Ok(Event::TaskSkipped { act: id });
     }
+    fits(node.input_schema.as_ref(), &act.input, node, "input")?;
     let input = node.input_from.as_ref().map(|t| fill(t, &raw, &act.input, "input.from")).transpose()?;
     let seen = input.as_ref().unwrap_or(&act.input).clone();
     let place = Place::new(run, act, node, env, &locals).input(&seen);
@@ -146,6 +150,7 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
             let key = key.map(|k| k.as_str().map_or_else(|| Arc::from(k.to_json()), Arc::from));
             Event::TaskStarted { act: id, input, deadline, args, key }
         }
+        Action::Listen(_) => Event::ListenStarted { act: id, input, deadline },
         Action::Wait(until) => {
             let until = env.at.plus(span(until, &place, &seen, "wait")?);
             Event::WaitStarted { act: id, input, deadline, until }
@@ -184,14 +189,27 @@ fn complete(run: &Run, act: &Act, node: &Node, env: &Env<'_>, raw: &Value) -> Re
     let locals = Binding::flatten(act.bindings.as_ref());
     let place = Place::new(run, act, node, env, &locals).input(&act.input).output(raw);
     let output = node.output_as.as_ref().map(|t| fill(t, &place, raw, "output.as")).transpose()?;
+    fits(node.output_schema.as_ref(), output.as_ref().unwrap_or(raw), node, "output")?;
     if node.id == Plan::ROOT {
         return Ok(Event::RunCompleted { output });
     }
     let seen = output.as_ref().unwrap_or(raw).clone();
     let place = Place::new(run, act, node, env, &locals).input(&act.input).output(&seen);
     let export = node.export_as.as_ref().map(|t| fill(t, &place, &seen, "export.as")).transpose()?;
+    if let Some(new) = &export {
+        fits(node.export_schema.as_ref(), new, node, "export")?;
+    }
     let export = export.map(|new| export_of(&run.context, new, &seen));
     Ok(Event::TaskCompleted { act: act.id, output, export })
+}
+
+/// Holds data against a schema of the definition.
+fn fits(schema: Option<&Schema>, value: &Value, node: &Node, what: &str) -> Result<(), Problem> {
+    let Some(Err(found)) = schema.map(|s| s.check(value)) else { return Ok(()) };
+    let whose = if node.id == Plan::ROOT { "workflow" } else { "task" };
+    let detail = format!("the {what} of {whose} {} does not fit its schema: {}", node.name, found.join("; "));
+    let found: Value = found.into_iter().map(Value::from).collect();
+    Err(Problem::standard(Standard::Validation, detail).with_data(found))
 }
 
 /// How to write an export down: what was added, if it only added.
@@ -401,15 +419,15 @@ fn raised(error: &Value, node: &Node) -> Problem {
 
 // ---- evaluation -----------------------------------------------------------------------------------------------------
 
-fn eval(program: &Program, place: &Place<'_>, dot: &Value, what: &str) -> Result<Value, Problem> {
+pub(super) fn eval(program: &Program, place: &Place<'_>, dot: &Value, what: &str) -> Result<Value, Problem> {
     place.with(program.uses(), dot, |scope| program.eval(scope)).map_err(|e| failed(place, what, &e))
 }
 
-fn test(program: &Program, place: &Place<'_>, dot: &Value, what: &str) -> Result<bool, Problem> {
+pub(super) fn test(program: &Program, place: &Place<'_>, dot: &Value, what: &str) -> Result<bool, Problem> {
     place.with(program.uses(), dot, |scope| program.test(scope)).map_err(|e| failed(place, what, &e))
 }
 
-fn fill(template: &Template, place: &Place<'_>, dot: &Value, what: &str) -> Result<Value, Problem> {
+pub(super) fn fill(template: &Template, place: &Place<'_>, dot: &Value, what: &str) -> Result<Value, Problem> {
     if let Some(value) = template.constant() {
         return Ok(value.clone());
     }
@@ -435,7 +453,7 @@ fn failed(place: &Place<'_>, what: &str, error: &EvalError) -> Problem {
 }
 
 /// A value in a few words, for messages.
-fn brief(value: &Value) -> String {
+pub(super) fn brief(value: &Value) -> String {
     let text = value.to_json();
     match text.char_indices().nth(60) {
         Some((cut, _)) => format!("{} ({}…)", value.kind(), &text[..cut]),

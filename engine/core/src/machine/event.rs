@@ -57,7 +57,7 @@ pub enum Event {
         /// The result.
         output: Value,
     },
-    /// `Ready` → `Returned`: an event was emitted. It is public once this is durable.
+    /// `Ready` → `Publishing`: an event was emitted. It is public once this is durable. (Runs of behaviour 1: `Returned`.)
     EventEmitted {
         /// Which.
         act: ActId,
@@ -109,6 +109,50 @@ pub enum Event {
         deadline: Option<Timestamp>,
         /// When the wait is over.
         until: Timestamp,
+    },
+    /// `Ready` → `Listening`. Events that the run was given before are looked at first.
+    ListenStarted {
+        /// Which.
+        act: ActId,
+        /// The input after `input.from`.
+        input: Option<Value>,
+        /// When its `timeout` ends.
+        deadline: Option<Timestamp>,
+    },
+    /// Open: an event from outside that a `listen` of the definition may want. It gets the next number and waits until one
+    /// takes it; every act that is `Listening` looks at it.
+    EventReceived {
+        /// The CloudEvent.
+        event: Value,
+        /// Whether the oldest one that waits had to go, because too many wait.
+        displaces: bool,
+    },
+    /// `Listening` → takes an event; it is `Returned`, or runs its `foreach`, or goes on listening.
+    EventTaken {
+        /// Which.
+        act: ActId,
+        /// The event's number.
+        number: u64,
+        /// Index of the filter that it meets; `None` if there are no filters.
+        filter: Option<u32>,
+        /// Whether it is an event of `until`, which is not part of the output.
+        until: bool,
+        /// The correlation values, if this event has set any.
+        keys: Option<Value>,
+        /// Whether it is the last one.
+        last: bool,
+    },
+    /// `Listening` stays: it has looked at all events before that number.
+    EventsPassed {
+        /// Which.
+        act: ActId,
+        /// The number of the next event.
+        upto: u64,
+    },
+    /// `Publishing` → `Returned`: everybody who listened has the event.
+    EventPublished {
+        /// Which.
+        act: ActId,
     },
     /// `Calling` → `Returned`.
     TaskSucceeded {
@@ -351,6 +395,11 @@ pub enum Command {
         /// Which attempt.
         attempt: u32,
     },
+    /// Give the event that this act emits to everybody who listens.
+    Publish {
+        /// Which act; [`super::Run::publication`] has the event.
+        act: ActId,
+    },
     /// Nobody waits for this call any more.
     CancelCall {
         /// Which act.
@@ -374,6 +423,10 @@ impl Event {
             | Event::PolicyDecided { act, .. }
             | Event::TaskStarted { act, .. }
             | Event::WaitStarted { act, .. }
+            | Event::ListenStarted { act, .. }
+            | Event::EventTaken { act, .. }
+            | Event::EventsPassed { act, .. }
+            | Event::EventPublished { act }
             | Event::TaskSucceeded { act, .. }
             | Event::TaskRefused { act, .. }
             | Event::TaskFailed { act, .. }
@@ -393,6 +446,7 @@ impl Event {
             | Event::TimerFired { act }
             | Event::DeadlinePassed { act, .. } => Some(*act),
             Event::RunStarted { .. }
+            | Event::EventReceived { .. }
             | Event::RunPaused { .. }
             | Event::RunResumed { .. }
             | Event::RunCancelled { .. }
@@ -413,6 +467,11 @@ impl Event {
             Event::PolicyDecided { .. } => "PolicyDecided",
             Event::TaskStarted { .. } => "TaskStarted",
             Event::WaitStarted { .. } => "WaitStarted",
+            Event::ListenStarted { .. } => "ListenStarted",
+            Event::EventReceived { .. } => "EventReceived",
+            Event::EventTaken { .. } => "EventTaken",
+            Event::EventsPassed { .. } => "EventsPassed",
+            Event::EventPublished { .. } => "EventPublished",
             Event::TaskSucceeded { .. } => "TaskSucceeded",
             Event::TaskRefused { .. } => "TaskRefused",
             Event::TaskFailed { .. } => "TaskFailed",
@@ -450,6 +509,9 @@ impl Event {
             | Event::PolicyDecided { .. }
             | Event::TaskStarted { .. }
             | Event::WaitStarted { .. }
+            | Event::ListenStarted { .. }
+            | Event::EventTaken { .. }
+            | Event::EventsPassed { .. }
             | Event::TaskDelayed { .. }
             | Event::TaskQuestioned { .. }
             | Event::TaskParked { .. }
@@ -461,6 +523,8 @@ impl Event {
             | Event::RunCompleted { .. }
             | Event::RunFaulted { .. } => true,
             Event::RunStarted { .. }
+            | Event::EventReceived { .. }
+            | Event::EventPublished { .. }
             | Event::TaskSucceeded { .. }
             | Event::TaskRefused { .. }
             | Event::TaskFailed { .. }

@@ -24,6 +24,7 @@ pub mod apply;
 pub mod decide;
 pub mod event;
 pub mod ids;
+pub mod listen;
 mod scope;
 pub mod state;
 #[cfg(test)]

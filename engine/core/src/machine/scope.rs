@@ -59,7 +59,7 @@ impl<'a> Place<'a> {
                 Global::Task => self.task.get_or_init(|| self.describe_task()),
                 Global::Workflow => self.workflow.get_or_init(|| self.describe_workflow()),
                 Global::Runtime => self.env.runtime,
-                // Refused at registration until there are secrets and callers with claims.
+                // Secrets are looked up at the moment of a call; callers have no claims yet.
                 Global::Secrets | Global::Authorization => &null,
             };
             scope = scope.with(global, value);

@@ -16,10 +16,12 @@ use crate::problem::Problem;
 use crate::time::Timestamp;
 
 use super::ids::{ActId, RunId};
+use super::listen::{Inbox, Listening};
 
 /// The rules that new runs live by. A change of behaviour that an old run would notice gets the next number, and the old
-/// number keeps its old behaviour. 1: the rules of this file.
-pub const BEHAVIOUR: u16 = 1;
+/// number keeps its old behaviour. 1: an emitted event is public at once. 2: `emit` is over when everybody who listens has the
+/// event.
+pub const BEHAVIOUR: u16 = 2;
 
 /// Where a run is in its life (DSL 1.0 "phases").
 #[derive(Clone, Debug, PartialEq)]
@@ -88,6 +90,8 @@ pub struct Run {
     pub agenda: VecDeque<ActId>,
     /// Calls that nobody waits for any more and whose outcome is not recorded.
     pub abandoned: Vec<Abandoned>,
+    /// Events from outside.
+    pub inbox: Inbox,
     /// Events applied so far.
     pub events: u64,
     /// Acts that ended in the current turn, for whoever tells its events: not part of the state.
@@ -217,6 +221,13 @@ pub enum Status {
     },
     /// An effect.
     Calling(Calling),
+    /// A `listen`.
+    Listening(Box<Listening>),
+    /// An `emit` whose event is on its way.
+    Publishing {
+        /// The CloudEvent.
+        event: Value,
+    },
     /// A `wait`.
     Waiting {
         /// Until when.
@@ -334,6 +345,18 @@ pub enum WakeSource {
         /// What is known.
         problem: Problem,
     },
+    /// An event.
+    Event {
+        /// The task.
+        task: Arc<str>,
+        /// The types of events that it waits for, as far as they are fixed.
+        types: Vec<Arc<str>>,
+    },
+    /// An event on its way to those who listen.
+    Publication {
+        /// The task.
+        task: Arc<str>,
+    },
     /// An operator paused the run.
     Resume,
 }
@@ -395,6 +418,19 @@ impl Run {
         })
     }
 
+    /// The event that an act is publishing.
+    pub fn publication(&self, act: ActId) -> Option<&Value> {
+        match &self.act(act)?.status {
+            Status::Publishing { event } => Some(event),
+            _ => None,
+        }
+    }
+
+    /// Acts whose events are on their way: what recovery must publish again.
+    pub fn publications(&self) -> impl Iterator<Item = ActId> {
+        self.acts.iter().filter(|a| matches!(a.status, Status::Publishing { .. })).map(|a| a.id)
+    }
+
     /// When the clock makes this run go on; `None` while it is paused or has ended.
     pub fn next_wake(&self) -> Option<Timestamp> {
         if self.phase != Phase::Running {
@@ -432,6 +468,13 @@ impl Run {
                     CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_) | CallPhase::BackingOff { .. } => {}
                 }
             }
+            match (&act.status, &node.action) {
+                (Status::Listening(listening), Action::Listen(listen)) if !listening.busy => {
+                    sources.push(WakeSource::Event { task: task.clone(), types: listen.types() });
+                }
+                (Status::Publishing { .. }, _) => sources.push(WakeSource::Publication { task: task.clone() }),
+                _ => {}
+            }
             for (at, what) in act.timers().into_iter().flatten() {
                 sources.push(WakeSource::Timer { at, task: task.clone(), what });
             }
@@ -454,6 +497,8 @@ impl Act {
             | Status::Branches { .. }
             | Status::Catching { .. }
             | Status::Calling(_)
+            | Status::Listening(_)
+            | Status::Publishing { .. }
             | Status::Returned { .. }
             | Status::Failing { .. } => None,
         };

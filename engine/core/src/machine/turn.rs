@@ -59,6 +59,13 @@ pub enum Input {
         /// Which attempt.
         attempt: u32,
     },
+    /// An event from outside.
+    Event(Value),
+    /// Everybody who listened has the event that an act emitted.
+    Published {
+        /// Which act.
+        act: ActId,
+    },
     /// Time has passed: the earliest due timer fires.
     Tick,
     /// Go on after a yield.
@@ -158,6 +165,22 @@ pub enum Rejected {
         act: ActId,
         /// Which attempt.
         attempt: u32,
+        /// Which run.
+        run: RunId,
+    },
+    /// No `listen` of the definition can want this event.
+    #[error("give an event of type {kind} to run {run}: nothing in its definition listens to such an event")]
+    NotListening {
+        /// The event's type.
+        kind: String,
+        /// Which run.
+        run: RunId,
+    },
+    /// It is no event.
+    #[error("give an event to run {run}: {what}")]
+    NoEvent {
+        /// What is wrong.
+        what: &'static str,
         /// Which run.
         run: RunId,
     },

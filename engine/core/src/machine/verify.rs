@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use crate::Value;
+
 use super::admit::due;
-use super::apply::Misfit;
+use super::apply::{Misfit, exported};
 use super::decide::decide;
-use super::event::{Command, Event};
-use super::state::Run;
+use super::event::{Command, Event, Export};
+use super::ids::ActId;
+use super::state::{Run, Status};
 use super::turn::Env;
 
 /// Where and why a replay differs from the record.
@@ -85,7 +88,7 @@ impl Run {
             let outside = index == 0 && !begun && !found.is_decided();
             let expected = if outside { self.expected_from_outside(found, env) } else { decide(self, env) };
             let fits = match &expected {
-                Some(expected) => same(expected, found),
+                Some(expected) => same(self, expected, found),
                 None => outside,
             };
             let task = || found.act().and_then(|a| self.act(a)).map(|a| self.node_of(a).pointer.to_string());
@@ -111,13 +114,25 @@ impl Run {
     }
 }
 
-/// Equal but for measurements.
-fn same(expected: &Event, found: &Event) -> bool {
+/// Equal but for measurements, and for how an export is written down: that depends on which values happen to be one in
+/// memory, and a state that was folded shares fewer of them than the one that was live.
+fn same(run: &Run, expected: &Event, found: &Event) -> bool {
     match (expected, found) {
         (
             Event::PolicyDecided { act, input, decision, micros: _ },
             Event::PolicyDecided { act: a, input: i, decision: d, micros: _ },
         ) => act == a && input == i && decision == d,
+        (
+            Event::TaskCompleted { act, output, export: Some(export) },
+            Event::TaskCompleted { act: a, output: o, export: Some(e) },
+        ) => act == a && output == o && (export == e || exports_same(run, *act, output.as_ref(), [export, e])),
         (expected, found) => expected == found,
     }
+}
+
+/// Whether both make the same context.
+fn exports_same(run: &Run, act: ActId, output: Option<&Value>, exports: [&Export; 2]) -> bool {
+    let Some(Status::Returned { output: raw, .. }) = run.act(act).map(|act| &act.status) else { return false };
+    let [a, b] = exports.map(|export| exported(&run.context, export, output.unwrap_or(raw)));
+    a == b
 }

@@ -18,7 +18,7 @@ mod sled;
 
 use crate::ids::Lsn;
 
-pub use open::{Driver, Opened, Rebuilt, open_or_rebuild};
+pub use open::{Driver, Opened, Rebuilt, begin_anew, open_or_rebuild};
 
 /// The longest key, without its space.
 pub const KEY_BYTES_MAX: usize = 32 << 10;

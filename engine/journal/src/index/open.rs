@@ -48,25 +48,47 @@ pub struct Opened {
 
 /// Opens the index in a directory, which is made if there is none. `last` is the last record of the journal.
 ///
-/// What cannot be used is moved to `<directory>.broken`, in place of what was moved there before, and an empty index takes its place. An index that is
-/// in use is left alone and is an error, as is a directory that cannot be moved or made.
+/// What cannot be used, whatever it is, is moved to `<directory>.broken`, in place of what was moved there before, and an empty index takes its
+/// place. If it cannot be moved, or nothing can be made in its place, the index is kept in memory until the next start. Only an index that is in use,
+/// or a driver that is not built in, is an error.
 pub fn open_or_rebuild(driver: Driver, directory: &Path, last: Lsn) -> Result<Opened, IndexError> {
-    let (index, mut rebuilt) = match open(driver, directory) {
-        Ok(index) => (index, None),
+    let index = match open(driver, directory) {
+        Ok(index) => index,
         Err(error @ (IndexError::InUse { .. } | IndexError::NotBuilt { .. })) => return Err(error),
+        Err(error) => return begin_anew(driver, directory, with_sources(&error)),
+    };
+    let applied = match index.applied() {
+        Ok(applied) => applied,
         Err(error) => {
-            let moved_to = put_aside(driver, directory)?;
-            let rebuilt = Rebuilt { reason: with_sources(&error), moved_to: Some(moved_to) };
-            (open(driver, directory)?, Some(rebuilt))
+            drop(index);
+            return begin_anew(driver, directory, with_sources(&error));
         }
     };
-    let applied = index.applied()?;
-    if applied > last {
-        index.wipe()?;
-        let reason = format!("it is true up to record {applied}, the journal ends with {last}");
-        rebuilt = Some(Rebuilt { reason, moved_to: None });
+    if applied <= last {
+        return Ok(Opened { index, rebuilt: None });
     }
-    Ok(Opened { index, rebuilt })
+    let reason = format!("it is true up to record {applied}, the journal ends with {last}");
+    if index.wipe().is_ok() {
+        return Ok(Opened { index, rebuilt: Some(Rebuilt { reason, moved_to: None }) });
+    }
+    drop(index);
+    begin_anew(driver, directory, reason)
+}
+
+/// Puts aside what is there and opens an empty index in its place, as [`open_or_rebuild`] does; for an index that was open and then turned out to
+/// be of no use. It must be closed.
+pub fn begin_anew(driver: Driver, directory: &Path, reason: String) -> Result<Opened, IndexError> {
+    let anew = put_aside(driver, directory).and_then(|aside| Ok((aside, open(driver, directory)?)));
+    match anew {
+        Ok((moved_to, index)) => Ok(Opened { index, rebuilt: Some(Rebuilt { reason, moved_to: Some(moved_to) }) }),
+        Err(error) => {
+            let why = with_sources(&error);
+            let reason =
+                format!("{reason}; it cannot be replaced ({why}), so it is kept in memory until the next start");
+            let index = open(Driver::Memory, directory)?;
+            Ok(Opened { index, rebuilt: Some(Rebuilt { reason, moved_to: None }) })
+        }
+    }
 }
 
 fn open(driver: Driver, directory: &Path) -> Result<Box<dyn Index>, IndexError> {
@@ -100,14 +122,17 @@ fn not_built(driver: Driver, _: &Path) -> Result<Box<dyn Index>, IndexError> {
 
 fn put_aside(driver: Driver, directory: &Path) -> Result<PathBuf, IndexError> {
     let failed = |error| IndexError::Driver { driver: driver.name(), operation: "put aside", source: Box::new(error) };
-    let mut name = directory.file_name().unwrap_or_default().to_owned();
+    // Something may stand where the directory around it should be.
+    let parent = directory.parent().filter(|parent| parent.symlink_metadata().is_ok() && !parent.is_dir());
+    let in_the_way = parent.unwrap_or(directory);
+    let mut name = in_the_way.file_name().unwrap_or_default().to_owned();
     name.push(".broken");
-    let aside = directory.with_file_name(name);
+    let aside = in_the_way.with_file_name(name);
     match fs::remove_dir_all(&aside).or_else(|_| fs::remove_file(&aside)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    fs::rename(directory, &aside).map_err(failed)?;
+    fs::rename(in_the_way, &aside).map_err(failed)?;
     Ok(aside)
 }
 

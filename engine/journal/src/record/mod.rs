@@ -96,6 +96,16 @@ kinds! {
     RUN_COMPLETED = 31, "RunCompleted";
     /// An error reached the top of a run.
     RUN_FAULTED = 32, "RunFaulted";
+    /// A `listen` began.
+    LISTEN_STARTED = 33, "ListenStarted";
+    /// A run was given an event.
+    EVENT_RECEIVED = 34, "EventReceived";
+    /// A `listen` took an event.
+    EVENT_TAKEN = 35, "EventTaken";
+    /// A `listen` looked at events and took none.
+    EVENTS_PASSED = 36, "EventsPassed";
+    /// Everybody who listened has an emitted event.
+    EVENT_PUBLISHED = 37, "EventPublished";
     /// A workflow, policy, agent or connector operation was registered.
     REGISTERED = 64, "Registered";
 }

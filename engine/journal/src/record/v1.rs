@@ -38,7 +38,7 @@ pub struct RunStarted<'a> {
     pub behaviour: u16,
 }
 
-/// A composite task began.
+/// A composite task, or a `listen` (`ListenStarted`), began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskEntered<'a> {
     /// The act.
@@ -53,7 +53,7 @@ pub struct TaskEntered<'a> {
     pub items: Option<Json<'a>>,
 }
 
-/// Only the act: `TaskSkipped`, `TaskQuestioned`, `TaskParked`, `LoopEnded`, `TimerFired`.
+/// Only the act: `TaskSkipped`, `TaskQuestioned`, `TaskParked`, `LoopEnded`, `TimerFired`, `EventPublished`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActOnly {
     /// The act.
@@ -139,6 +139,43 @@ pub struct WaitStarted<'a> {
     pub deadline: Option<i64>,
     /// When the wait is over.
     pub until: i64,
+}
+
+/// A run was given an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventReceived<'a> {
+    /// The CloudEvent.
+    #[serde(borrow)]
+    pub event: Json<'a>,
+    /// Whether the oldest one that waited had to go.
+    pub displaces: bool,
+}
+
+/// A `listen` took an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventTaken<'a> {
+    /// The act.
+    pub act: u32,
+    /// The event's number in the run.
+    pub number: u64,
+    /// Index of the filter that it met.
+    pub filter: Option<u32>,
+    /// Whether the filter is one of `until`.
+    pub until: bool,
+    /// The correlation values, if it has set any.
+    #[serde(borrow)]
+    pub keys: Option<Json<'a>>,
+    /// Whether it was the last one.
+    pub last: bool,
+}
+
+/// A `listen` looked at events and took none.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventsPassed {
+    /// The act.
+    pub act: u32,
+    /// The number of the next event.
+    pub upto: u64,
 }
 
 /// An effect happened.
@@ -326,7 +363,7 @@ pub struct Registered<'a> {
 /// Something that a definition's name was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin<'a> {
-    /// 1: operation, 2: policy, 3: agent.
+    /// 1: operation, 2: policy, 3: agent, 4: workflow.
     pub kind: u8,
     /// Its name.
     #[serde(borrow)]

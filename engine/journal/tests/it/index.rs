@@ -265,6 +265,38 @@ fn a_file_in_place_of_the_index_is_put_aside() {
 }
 
 #[test]
+fn a_file_or_a_dangling_link_in_place_of_the_directory_around_the_index_is_put_aside() {
+    over_each(on_disk(), |driver, path| {
+        for link in [false, true] {
+            let around = path.join("index");
+            drop(std::fs::create_dir_all(path));
+            if link {
+                std::os::unix::fs::symlink("nowhere/at/all", &around).expect("a link");
+            } else {
+                std::fs::write(&around, "not a directory").expect("a write");
+            }
+            let Opened { index, rebuilt } = open_or_rebuild(driver, &around.join("x"), Lsn(1000)).expect("an index");
+            assert_eq!(rebuilt.expect("it was begun anew").moved_to, Some(path.join("index.broken")));
+            fill(&*index, &["a"]);
+            drop(index);
+            std::fs::remove_dir_all(&around).expect("a directory");
+        }
+    });
+}
+
+#[test]
+fn an_index_that_can_be_made_nowhere_is_kept_in_memory() {
+    over_each(on_disk(), |driver, _| {
+        let nowhere = Path::new("/proc/cpd-index/x");
+        let Opened { index, rebuilt } = open_or_rebuild(driver, nowhere, Lsn(1000)).expect("an index");
+        let rebuilt = rebuilt.expect("it was begun anew");
+        assert!(rebuilt.reason.contains("kept in memory"), "{}", rebuilt.reason);
+        assert_eq!((rebuilt.moved_to, index.driver()), (None, "memory"));
+        fill(&*index, &["a"]);
+    });
+}
+
+#[test]
 fn an_index_ahead_of_its_journal_is_emptied() {
     over_each(on_disk(), |driver, path| {
         let index = open(driver, path);

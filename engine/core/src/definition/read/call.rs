@@ -80,7 +80,7 @@ impl<'a> Reader<'a> {
         }
         self.arguments(&operation, with, &value, yaml);
         let with = match with {
-            Some(with) => self.template_of(with, &value, within)?,
+            Some(with) => self.arguments_of(with, &value, within)?,
             None => Template::compile(&value, &[]).ok()?,
         };
         Some(Action::Call(Call { operation, with }))

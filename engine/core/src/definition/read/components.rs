@@ -13,6 +13,10 @@ use crate::definition::yaml::Yaml;
 /// The components by name.
 #[derive(Default)]
 pub struct Components<'a> {
+    /// `use.authentications`
+    pub authentications: Section<'a>,
+    /// `use.secrets`
+    pub secrets: Vec<Arc<str>>,
     /// `use.errors`
     pub errors: Section<'a>,
     /// `use.functions`
@@ -39,11 +43,9 @@ pub struct Entry<'a> {
 const SECTIONS: [&str; 8] =
     ["authentications", "catalogs", "errors", "extensions", "functions", "retries", "secrets", "timeouts"];
 
-const REFUSED: [(&str, &str); 4] = [
-    ("authentications", "connectors read their credentials from their own settings"),
+const REFUSED: [(&str, &str); 2] = [
     ("catalogs", "the operations of connectors are in the catalog `default`"),
     ("extensions", "write the tasks out where they are needed"),
-    ("secrets", "connectors read their credentials from their own settings"),
 ];
 
 impl<'a> Reader<'a> {
@@ -58,12 +60,23 @@ impl<'a> Reader<'a> {
             };
             members.unwrap_or_default().iter().map(entry).collect()
         };
+        let authentications = section("authentications");
         self.components = Components {
+            authentications,
+            secrets: Vec::new(),
             errors: section("errors"),
             functions: section("functions"),
             retries: section("retries"),
             timeouts: section("timeouts"),
         };
+        if let Some(yaml) = fields.get("secrets") {
+            let items = self.list(yaml, "`use.secrets`", "a list of names").unwrap_or_default();
+            for item in items {
+                if let Some(name) = self.text(item, "a name in `use.secrets`") {
+                    self.components.secrets.push(Arc::from(name));
+                }
+            }
+        }
     }
 
     /// Reads what nothing refers to.
@@ -71,8 +84,9 @@ impl<'a> Reader<'a> {
         let unused = |section: &Section<'a>| -> Vec<(&'a str, &'a Yaml)> {
             section.iter().filter(|(_, e)| !e.used).map(|(name, e)| (*name, e.yaml)).collect()
         };
-        let Components { errors, functions, retries, timeouts } = &self.components;
+        let Components { authentications, errors, functions, retries, timeouts, secrets: _ } = &self.components;
         let kinds = [
+            ("authentications", unused(authentications)),
             ("errors", unused(errors)),
             ("functions", unused(functions)),
             ("retries", unused(retries)),
@@ -87,6 +101,7 @@ impl<'a> Reader<'a> {
                     if kind == "retries" { Arc::from([Arc::from("$error")]) } else { Arc::from([]) };
                 let within = Within { parent: Plan::ROOT, pointer: String::new(), locals };
                 match kind {
+                    "authentications" => drop(self.policy(yaml)),
                     "errors" => drop(self.problem(yaml, &within)),
                     "retries" => drop(self.retry(yaml, &within)),
                     "timeouts" => drop(self.timeout_object(yaml, &within)),

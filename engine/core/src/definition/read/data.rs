@@ -4,23 +4,48 @@ use super::{Reader, Within};
 use crate::definition::plan::Action;
 use crate::definition::yaml::Yaml;
 use crate::expression::Template;
-
-/// What to do as long as schemas of definitions are not checked.
-const SCHEMA_INSTEAD: &str = "check the data with a `switch` and `raise`; operations check their own input";
+use crate::validation::Schema;
 
 impl<'a> Reader<'a> {
     /// `input`: the template of `input.from`.
     pub fn input(&mut self, yaml: &'a Yaml, within: &Within) -> Option<Template> {
         let fields = self.fields(yaml, "`input`", &["schema", "from"])?;
-        self.refuse_members(fields, "input.", &[("schema", SCHEMA_INSTEAD)]);
         self.filter(fields.get("from")?, "`input.from`", within)
     }
 
     /// `output` or `export`: the template of its `as`.
     pub fn output(&mut self, yaml: &'a Yaml, key: &str, within: &Within) -> Option<Template> {
         let fields = self.fields(yaml, &format!("`{key}`"), &["schema", "as"])?;
-        self.refuse_members(fields, &format!("{key}."), &[("schema", SCHEMA_INSTEAD)]);
         self.filter(fields.get("as")?, &format!("`{key}.as`"), within)
+    }
+
+    /// The schema of an `input`, `output` or `export`.
+    pub fn schema(&mut self, yaml: &'a Yaml, key: &str) -> Option<Schema> {
+        let yaml = yaml.get("schema")?;
+        let what = format!("`{key}.schema`");
+        let fields = self.fields(yaml, &what, &["format", "document", "resource"])?;
+        if let Some(format) = fields.get("format")
+            && let Some(text) = self.text(format, &format!("`{key}.schema.format`"))
+            && text.split(':').next() != Some("json")
+        {
+            let d = self.error("unknown-value", format.mark, format!("{what}.format: found `{text}`"));
+            d.label = Some("expected `json`".into());
+        }
+        if let Some(member) = fields.member("resource") {
+            let instead = "write the schema out under `document`";
+            self.not_yet(member.key_span, &format!("`{key}.schema.resource`"), instead);
+            return None;
+        }
+        let document = self.required(fields, "document", &what)?;
+        match Schema::compile(&document.value) {
+            Ok(schema) => Some(schema),
+            Err((at, message)) => {
+                let (node, place) = document.at_pointer(&at);
+                let d = self.error("invalid-schema", place.unwrap_or(node.mark), format!("{what}: {message}"));
+                d.hint = Some("JSON Schema, draft 2020-12; references stay inside of the document".into());
+                None
+            }
+        }
     }
 
     /// `set`

@@ -36,9 +36,11 @@ impl<'a> Reader<'a> {
         let id = self.reserve(name, Arc::from(""), (None, 0), root, root.span.line);
         if let Some(yaml) = fields.get("input") {
             self.node(id).input_from = self.input(yaml, &within);
+            self.node(id).input_schema = self.schema(yaml, "input");
         }
         if let Some(yaml) = fields.get("output") {
             self.node(id).output_as = self.output(yaml, "output", &within);
+            self.node(id).output_schema = self.schema(yaml, "output");
         }
         if let Some(yaml) = fields.get("timeout") {
             self.node(id).timeout = self.timeout(yaml, &within);

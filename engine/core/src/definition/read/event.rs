@@ -1,4 +1,4 @@
-//! Events: `emit`. (`listen` is not built yet; `wait` is a span of time and read with the others.)
+//! Events: `emit`. (`wait` is a span of time and read with the others.)
 
 use super::{Reader, Within};
 use crate::definition::names;

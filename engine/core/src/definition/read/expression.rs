@@ -4,8 +4,8 @@
 //! expressions, so `${ … }` may be left out. In values (`set`, `with`, `raise.error`, `emit`) only what stands in `${ … }`
 //! is one; a literal that looks as if it were meant as one gets a warning.
 //!
-//! What an expression may mention: the eight globals and the variables of loops and catches around it. `$secrets` and
-//! `$authorization` are refused until there are secrets and callers with claims.
+//! What an expression may mention: the eight globals and the variables of loops and catches around it. `$secrets` is for
+//! the arguments of calls; `$authorization` is refused until callers have claims.
 
 use std::ops::Range;
 
@@ -145,19 +145,41 @@ impl<'a> Reader<'a> {
     }
 
     fn forbidden(&mut self, uses: &Uses, yaml: &Yaml) {
-        for (global, name, why) in [
-            (
-                Global::Secrets,
-                "$secrets",
-                "secrets come with the secret store; until then connectors read their own from their settings",
-            ),
-            (Global::Authorization, "$authorization", "callers have no claims yet; pass what you need in the input"),
-        ] {
+        self.secrets(uses, yaml);
+        for (global, name, why) in
+            [(Global::Authorization, "$authorization", "callers have no claims yet; pass what you need in the input")]
+        {
             if uses.global(global) {
                 let place = mention(yaml, name)
                     .map_or(yaml.mark, |(node, at)| position::locate(self.source, node, at, at + name.len()));
                 self.not_yet(place, &format!("`{name}`"), why);
             }
+        }
+    }
+
+    /// The arguments of a call, in which `$secrets` may be mentioned.
+    pub fn arguments_of(&mut self, yaml: &'a Yaml, value: &crate::Value, within: &Within) -> Option<Template> {
+        self.may_seal = true;
+        let template = self.template_of(yaml, value, within);
+        self.may_seal = false;
+        template
+    }
+
+    /// Secrets are for calls: anywhere else their values would stand in the journal.
+    fn secrets(&mut self, uses: &Uses, yaml: &Yaml) {
+        if !uses.global(Global::Secrets) {
+            return;
+        }
+        let name = "$secrets";
+        let place = mention(yaml, name)
+            .map_or(yaml.mark, |(node, at)| position::locate(self.source, node, at, at + name.len()));
+        if !self.may_seal {
+            let d = self.error("secret-in-data", place, "`$secrets` is mentioned outside of the arguments of a call");
+            d.label = Some("its value would stand in the journal".into());
+            d.hint = Some("mention it in `with`, where it is looked up at the moment of the call".into());
+        } else if self.components.secrets.is_empty() {
+            let d = self.error("unknown-secret", place, "`$secrets` is mentioned, and `use.secrets` names none");
+            d.hint = Some("declare it: `use: { secrets: [ my_token ] }`".into());
         }
     }
 

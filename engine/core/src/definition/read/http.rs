@@ -13,7 +13,7 @@ use crate::catalog::Class;
 use crate::definition::diagnostic::Span;
 use crate::definition::plan::Call;
 use crate::definition::resolve::Reference;
-use crate::definition::yaml::{Yaml, position};
+use crate::definition::yaml::{Member, Yaml, position};
 use crate::value::Map;
 
 const METHODS: [(&str, Class); 7] = [
@@ -44,11 +44,12 @@ impl<'a> Reader<'a> {
         let method = self.required(fields, "method", "`with` of `call: http`").and_then(|y| self.method(y));
         let endpoint = self.required(fields, "endpoint", "`with` of `call: http`").and_then(|y| self.endpoint(y));
         if let Some(members) = fields.get("headers").and_then(Yaml::members) {
-            for member in members.iter().filter(|m| SECRET_HEADERS.contains(&&*m.key.to_lowercase())) {
+            let sealed = |m: &&Member| m.value.text().is_some_and(|t| t.contains("$secrets"));
+            let secret = |m: &&Member| SECRET_HEADERS.contains(&&*m.key.to_lowercase()) && !sealed(m);
+            for member in members.iter().filter(secret) {
                 let message = format!("the value of the header `{}` will stand in the journal", member.key);
                 let d = self.warning("secret-in-journal", member.key_span, message);
-                d.hint =
-                    Some("secrets come with the secret store; until then use a connector that reads its own".into());
+                d.hint = Some("declare it in `use.secrets`, and write '${ $secrets.my_token }'".into());
             }
         }
         if let Some(member) =
@@ -60,14 +61,22 @@ impl<'a> Reader<'a> {
         let (method, class) = method?;
         let mut members: Map = with.value.as_object()?.clone();
         members.insert(Arc::from("method"), Value::str(method));
-        members.insert(Arc::from("endpoint"), Value::from(endpoint?));
+        let (uri, authentication) = endpoint?;
+        let endpoint = match authentication {
+            None => Value::from(uri),
+            Some(policy) => {
+                let both = [("uri", Value::from(uri)), ("authentication", policy)];
+                Value::from(both.into_iter().map(|(k, v)| (Arc::from(k), v)).collect::<Map>())
+            }
+        };
+        members.insert(Arc::from("endpoint"), endpoint);
         let value = Value::from(members);
         let unknown_members_said = with.members()?.iter().all(|m| known.contains(&&*m.key));
         if unknown_members_said {
             self.arguments(&operation, Some(with), &value, call);
         }
         operation.class = class;
-        let with = self.template_of(with, &value, within)?;
+        let with = self.arguments_of(with, &value, within)?;
         Some(Call { operation, with })
     }
 
@@ -88,19 +97,21 @@ impl<'a> Reader<'a> {
     }
 
     /// The endpoint as a text: itself, or the expression that fills its variables in.
-    fn endpoint(&mut self, yaml: &'a Yaml) -> Option<String> {
+    fn endpoint(&mut self, yaml: &'a Yaml) -> Option<(String, Option<Value>)> {
+        let mut authentication = None;
         let uri = match yaml.members() {
             Some(_) => {
                 let fields = self.fields(yaml, "`with.endpoint`", &["uri", "authentication"])?;
-                let instead = "secrets come with the secret store; a credential here would stand in the journal";
-                self.refuse_members(fields, "endpoint.", &[("authentication", instead)]);
+                if let Some(yaml) = fields.get("authentication") {
+                    authentication = Some(self.authentication(yaml)?);
+                }
                 self.required(fields, "uri", "`with.endpoint`")?
             }
             None => yaml,
         };
         let text = self.text(uri, "`with.endpoint`")?;
         if has_expression(uri) {
-            return Some(text.to_owned());
+            return Some((text.to_owned(), authentication));
         }
         if !(text.starts_with("http://") || text.starts_with("https://")) {
             let d = self.error(
@@ -113,7 +124,7 @@ impl<'a> Reader<'a> {
             }
             return None;
         }
-        self.expand(uri, text)
+        Some((self.expand(uri, text)?, authentication))
     }
 
     /// A URI template as an expression.

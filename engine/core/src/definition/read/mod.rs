@@ -7,11 +7,12 @@
 //! - `expression`: conditions, filters and templates, with errors at their very place.
 //! - `document`, `metadata`, `schedule`, `components`: the head of a document.
 //! - `task`: lists of tasks and what all tasks have in common; `data`: input, output, export, set.
-//! - `call`, `http`, `decide`; `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit, wait).
+//! - `call`, `http`, `decide`; `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit), `listen`.
 //!
 //! A construct that is part of the language but not built is refused by [`Reader::not_yet`]; grep for it to see what is
 //! missing.
 
+mod authentication;
 mod call;
 mod components;
 mod data;
@@ -22,7 +23,9 @@ mod event;
 mod expression;
 mod flow;
 mod http;
+mod listen;
 mod metadata;
+mod run;
 mod schedule;
 mod shape;
 mod task;
@@ -50,6 +53,8 @@ pub struct Reader<'a> {
     warnings: usize,
     /// One that is not kept.
     spare: Option<Diagnostic>,
+    /// Whether `$secrets` may be mentioned in what is being read: it is evaluated when a call is made.
+    may_seal: bool,
     /// Jumps out of the tasks of the list that is being read.
     jumps: Vec<Jump<'a>>,
     /// Diagnostics about jumps to nowhere, with the name that they wanted.
@@ -77,6 +82,7 @@ pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Pla
         errors: 0,
         warnings: 0,
         spare: None,
+        may_seal: false,
         jumps: vec![],
         lost: vec![],
     };
@@ -142,6 +148,9 @@ impl<'a> Reader<'a> {
             definition: yaml.value.clone(),
             locals: Arc::from([]),
             condition: None,
+            input_schema: None,
+            output_schema: None,
+            export_schema: None,
             input_from: None,
             output_as: None,
             export_as: None,
@@ -179,6 +188,7 @@ impl<'a> Reader<'a> {
             document: head.document,
             nodes,
             pins,
+            secrets: std::mem::take(&mut self.components.secrets),
             start_key: head.cpd.start_key,
             default_input: head.cpd.default_input.unwrap_or_else(Value::object),
         }

@@ -2,8 +2,11 @@
 //!
 //! Cron has five fields, or six with seconds in front. Each field is checked: ranges, lists, steps and names.
 
-use super::Reader;
+use std::sync::Arc;
+
+use super::{Reader, Within};
 use crate::Value;
+use crate::definition::plan::Plan;
 use crate::definition::yaml::Yaml;
 
 /// The fields of a cron expression from seconds on: name, least, most, names of its values from `least` on.
@@ -38,7 +41,8 @@ impl<'a> Reader<'a> {
             );
         }
         if let Some(yaml) = fields.get("on") {
-            self.strategy(yaml, "`schedule.on`");
+            let within = Within { parent: Plan::ROOT, pointer: String::new(), locals: Arc::from([]) };
+            drop(self.strategy(yaml, "`schedule.on`", &within));
         }
         if let Some(yaml) = fields.get("read") {
             self.choice(yaml, "`schedule.read`", &[("data", ()), ("envelope", ()), ("raw", ())]);
@@ -46,34 +50,6 @@ impl<'a> Reader<'a> {
         if yaml.members().is_some_and(<[_]>::is_empty) {
             let d = self.error("empty-object", yaml.mark, "`schedule` says nothing");
             d.hint = Some("expected `cron`, `every`, `after` or `on`".into());
-        }
-    }
-
-    /// Which events: `one`, `any` or `all`.
-    fn strategy(&mut self, yaml: &'a Yaml, what: &str) {
-        let Some(fields) = self.fields(yaml, what, &["one", "any", "all", "until"]) else { return };
-        if ["one", "any", "all"].iter().filter(|k| fields.get(k).is_some()).count() != 1 {
-            self.error("wrong-shape", yaml.mark, format!("{what}: expected exactly one of `one`, `any` and `all`"));
-        }
-        if let Some(one) = fields.get("one") {
-            self.event_filter(one);
-        }
-        for key in ["any", "all"] {
-            if let Some(list) =
-                fields.get(key).and_then(|y| self.list(y, &format!("{what}.{key}"), "a list of event filters"))
-            {
-                list.iter().for_each(|y| self.event_filter(y));
-            }
-        }
-    }
-
-    fn event_filter(&mut self, yaml: &'a Yaml) {
-        let Some(fields) = self.fields(yaml, "an event filter", &["with", "correlate"]) else { return };
-        if let Some(with) = self.required(fields, "with", "an event filter") {
-            self.object(with, "`with` of an event filter");
-        }
-        if let Some(correlate) = fields.get("correlate") {
-            self.object(correlate, "`correlate`");
         }
     }
 

@@ -202,12 +202,15 @@ impl<'a> Reader<'a> {
         }
         if let Some(yaml) = fields.get("input") {
             self.node(id).input_from = self.input(yaml, within);
+            self.node(id).input_schema = self.schema(yaml, "input");
         }
         if let Some(yaml) = fields.get("output") {
             self.node(id).output_as = self.output(yaml, "output", within);
+            self.node(id).output_schema = self.schema(yaml, "output");
         }
         if let Some(yaml) = fields.get("export") {
             self.node(id).export_as = self.output(yaml, "export", within);
+            self.node(id).export_schema = self.schema(yaml, "export");
         }
         if let Some(yaml) = fields.get("timeout") {
             self.node(id).timeout = self.timeout(yaml, within);
@@ -239,18 +242,9 @@ impl<'a> Reader<'a> {
             "switch" => self.switch(id, yaml),
             "try" => self.try_catch(id, yaml, fields, within),
             "wait" => self.span(yaml, "`wait`", within).map(Action::Wait),
-            "listen" => {
-                let instead = "poll with `call` and `wait` in a `for`, or start a run per event from outside";
-                self.not_yet_task(fields, "listen", instead)
-            }
-            _ => self.not_yet_task(fields, "run", "put the work behind an operation of a connector, and `call` it"),
+            "listen" => self.listen(id, yaml, fields, within),
+            _ => self.run(id, yaml, within),
         }
-    }
-
-    fn not_yet_task(&mut self, fields: Fields<'a>, keyword: &str, instead: &str) -> Option<Action> {
-        let member = fields.member(keyword)?;
-        self.not_yet(member.key_span, &format!("the task `{keyword}`"), instead);
-        None
     }
 
     /// The list of tasks below a node. `key` is the part of their references that leads to the list.

@@ -168,8 +168,9 @@ fn now_is_the_time_of_the_entry() {
 
 #[test]
 fn an_emitted_event_is_completed_with_its_attributes() {
-    let sim = Sim::start("do:\n  - a: { emit: { event: { with: { type: t.x.v1, data: { n: '${ 1 + 1 }' } } } } }\n");
-    let event = sim.output();
+    let mut sim =
+        Sim::start("do:\n  - a: { emit: { event: { with: { type: t.x.v1, data: { n: '${ 1 + 1 }' } } } } }\n");
+    let event = sim.hear().output();
     let text = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
     assert_eq!(text("specversion"), "1.0");
     assert_eq!(text("type"), "t.x.v1");
@@ -177,4 +178,42 @@ fn an_emitted_event_is_completed_with_its_attributes() {
     assert_eq!(text("time"), BEGIN.to_string());
     assert_eq!(text("id"), format!("{}-1", sim.run.id));
     assert_eq!(event.get("data"), Some(&json!({ "n": 2 })));
+}
+
+#[test]
+fn data_that_do_not_fit_a_schema_are_a_validation_error_of_the_task() {
+    let body = "do:
+  - a:
+      input: { schema: { document: { type: object, required: [n], properties: { n: { type: integer } } } } }
+      set: { out: '${ .n }' }
+      output: { schema: { format: json, document: { properties: { out: { maximum: 5 } } } } }
+      export: { as: '{ kept: .out }', schema: { document: { properties: { kept: { minimum: 0 } } } } }
+";
+    assert_eq!(Sim::start_with(body, json!({ "n": 3 })).output(), json!({ "out": 3 }));
+    for (input, what) in [(json!({ "n": "x" }), "input"), (json!({ "n": 9 }), "output"), (json!({ "n": -1 }), "export")]
+    {
+        let sim = Sim::start_with(body, input);
+        let problem = sim.problem();
+        assert!(problem.kind.ends_with("/validation") && problem.status == 400, "{problem}");
+        assert!(
+            problem.detail.as_deref().is_some_and(|d| d.starts_with(&format!("the {what} of task a"))),
+            "{problem}"
+        );
+        assert_eq!(problem.instance.as_deref(), Some("/do/0/a"));
+    }
+}
+
+#[test]
+fn the_schemas_of_the_workflow_hold_its_input_and_output() {
+    let whole = |body: &str| {
+        format!(
+            "input: {{ schema: {{ document: {{ required: [n] }} }} }}\noutput: {{ schema: {{ document: {{ required: [m] }} }} }}\n{body}"
+        )
+    };
+    let good = whole("do:\n  - a: { set: { m: 1 } }\n");
+    assert_eq!(Sim::start_with(&good, json!({ "n": 1 })).output(), json!({ "m": 1 }));
+    assert!(Sim::start(&good).problem().detail.as_deref().is_some_and(|d| d.starts_with("the input of workflow")));
+    let bad = whole("do:\n  - a: { set: { x: 1 } }\n");
+    let sim = Sim::start_with(&bad, json!({ "n": 1 }));
+    assert!(sim.problem().detail.as_deref().is_some_and(|d| d.starts_with("the output of workflow")));
 }

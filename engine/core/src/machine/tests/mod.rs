@@ -6,6 +6,7 @@ mod data;
 mod errors;
 mod flow;
 mod forks;
+mod listen;
 mod loops;
 mod operate;
 mod properties;
@@ -53,6 +54,12 @@ impl World {
 }
 
 impl Environment for World {
+    fn workflow(&self, _name: &str, _version: Option<&str>) -> Option<Pin> {
+        None
+    }
+    fn workflow_names(&self) -> Vec<Arc<str>> {
+        Vec::new()
+    }
     fn operation(&self, name: &str, _: Option<&str>) -> Option<OperationSpec> {
         Self::operations().into_iter().find(|o| &*o.name == name)
     }
@@ -135,6 +142,8 @@ struct Sim {
     asked: Vec<Asked>,
     /// Every call that was ever made.
     history: Vec<Asked>,
+    /// Acts whose events are on their way.
+    published: Vec<ActId>,
 }
 
 impl Sim {
@@ -159,6 +168,7 @@ impl Sim {
             commands: Vec::new(),
             asked: Vec::new(),
             history: Vec::new(),
+            published: Vec::new(),
         };
         sim.record(turn);
         sim
@@ -186,6 +196,7 @@ impl Sim {
                     self.history.push(asked.clone());
                     self.asked.push(asked);
                 }
+                Command::Publish { act } => self.published.push(*act),
                 Command::CancelCall { act, attempt, .. } => {
                     self.asked.retain(|a| !(a.act == *act && a.attempt == *attempt));
                 }
@@ -257,6 +268,15 @@ impl Sim {
         while let Some(asked) = self.asked.first().cloned() {
             let outcome = world(&asked);
             self.answer(&asked.task, outcome);
+        }
+        self
+    }
+
+    /// Everybody who listens has every event that was emitted.
+    fn hear(&mut self) -> &mut Self {
+        for act in std::mem::take(&mut self.published) {
+            // An act that was given up waits for nobody.
+            drop(self.input(Input::Published { act }));
         }
         self
     }

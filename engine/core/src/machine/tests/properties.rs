@@ -192,6 +192,8 @@ proptest! {
                     _ => unknown(),
                 };
                 sim.answer(&asked.task, outcome);
+            } else if !sim.published.is_empty() && sim.run.phase == Phase::Running {
+                sim.hear();
             } else if sim.resolve(None, Resolution::Succeeded(json!(1))).is_ok() {
             } else if sim.run.next_wake().is_some() {
                 sim.next_timer();
