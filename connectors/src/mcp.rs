@@ -203,6 +203,7 @@ impl Mcp {
         let mut class = wanted.class;
         if class == Class::AtMostOnce && self.config.trust_annotations && session.may_repeat(&wanted.name()).await? {
             class = Class::Idempotent;
+            witness.repeatable();
         }
         let answered = session.ask(wanted, class, witness).await;
         let mut evidence = session.about();

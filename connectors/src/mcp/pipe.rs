@@ -1,6 +1,6 @@
 //! The protocol over a program's standard input and output: a message a line.
 //!
-//! A line that is no message is passed over, because servers print banners; after [`GARBAGE_LINES_MAX`] of them, or with a line that is
+//! A line that is no message is passed over, because servers print banners; after a thousand of them, or with a line that is
 //! too long, the server is given up. The end of its output is the end of the session.
 
 use std::io;

@@ -125,12 +125,14 @@ impl Session {
             let listed = tokio::select! {
                 biased;
                 listed = self.service.send_request(ClientRequest::ListToolsRequest(request)) => listed,
-                trouble = self.witness.troubled() => return Err(trouble),
+                // The tool has not been called yet: nothing is in doubt.
+                trouble = self.witness.troubled() => return Err(weigh(trouble, Class::Safe)),
             };
             let page = match listed {
                 Ok(ServerResult::ListToolsResult(page)) => page,
                 // Without a list nobody says that it may be repeated.
-                Ok(_) | Err(_) => return Ok(false),
+                Ok(_) => return Ok(false),
+                Err(_) => return self.witness.reason().map_or(Ok(false), |t| Err(weigh(t, Class::Safe))),
             };
             if let Some(found) = page.tools.iter().find(|t| t.name == tool) {
                 let hints = found.annotations.as_ref();

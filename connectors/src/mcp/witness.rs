@@ -21,6 +21,7 @@ pub struct Witness {
 #[derive(Debug, Default)]
 struct State {
     sent: bool,
+    repeatable: bool,
     result: Option<(String, Value)>,
     trouble: Option<Trouble>,
     garbage: Option<(usize, String)>,
@@ -30,6 +31,11 @@ impl Witness {
     /// The request itself, not the handshake, is about to leave.
     pub fn sending(&self) {
         self.state.lock().sent = true;
+    }
+
+    /// The tool may be repeated: its uncertain end is no harm.
+    pub fn repeatable(&self) {
+        self.state.lock().repeatable = true;
     }
 
     /// A response came; its result is kept as it came.
@@ -81,9 +87,10 @@ impl Witness {
         }
     }
 
-    /// What an interruption means: before the request left, nothing has happened.
+    /// What an interruption means: before the request left, nothing has happened, and some tools may be called again.
     pub fn interrupted(&self, class: Class, problem: Problem) -> Trouble {
-        if self.state.lock().sent { Trouble::uncertain(class, problem) } else { Trouble::failed(problem) }
+        let state = self.state.lock();
+        if state.sent && !state.repeatable { Trouble::uncertain(class, problem) } else { Trouble::failed(problem) }
     }
 
     /// What else is worth saying: `, after it had printed …`, or nothing.

@@ -194,22 +194,37 @@ async fn a_handshake_that_goes_wrong_leaves_nothing_in_doubt() {
 
 #[tokio::test]
 async fn a_trusted_tool_that_may_be_repeated_is_never_in_doubt() {
+    let trusting = mcp(McpConfig { trust_annotations: true, timeout_ms: 1_000, ..McpConfig::default() });
     for (hints, expected) in [
         (json!({"readOnlyHint": true}), "failed"),
         (json!({"idempotentHint": true}), "failed"),
         (json!({"readOnlyHint": false}), "unknown"),
     ] {
-        let server = serving(move |asked| match asked.rpc() {
-            "tools/list" => {
-                let tool = json!({"name": "echo", "inputSchema": {"type": "object"}, "annotations": hints});
-                result(asked, json!({"tools": [tool]}))
-            }
-            _ => Reply::Drop,
-        })
-        .await;
-        let trusting = mcp(McpConfig { trust_annotations: true, ..McpConfig::default() });
-        assert_eq!(trouble(&ask(&trusting, echo(&server)).await).0, expected);
-        assert_eq!(trouble(&ask(&hasty(), echo(&server)).await).0, "unknown", "nobody is trusted by default");
+        for silent in [false, true] {
+            let hints = hints.clone();
+            let server = serving(move |asked| match asked.rpc() {
+                "tools/list" => {
+                    let tool = json!({"name": "echo", "inputSchema": {"type": "object"}, "annotations": hints});
+                    result(asked, json!({"tools": [tool]}))
+                }
+                _ if silent => Reply::Never,
+                _ => Reply::Drop,
+            })
+            .await;
+            assert_eq!(trouble(&ask(&trusting, echo(&server)).await).0, expected);
+            assert_eq!(trouble(&ask(&hasty(), echo(&server)).await).0, "unknown", "nobody is trusted by default");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_list_of_tools_that_gets_lost_leaves_the_tool_uncalled_and_nothing_in_doubt() {
+    let trusting = mcp(McpConfig { trust_annotations: true, timeout_ms: 1_000, ..McpConfig::default() });
+    for reply in [(|_| Reply::Drop) as Bad, |_| Reply::Never, |_| html(502)] {
+        let server = serving(reply).await;
+        let outcome = ask(&trusting, echo(&server)).await;
+        assert_eq!(trouble(&outcome).0, "failed", "{outcome:?}");
+        assert!(server.asked().iter().all(|a| a.rpc() != "tools/call"));
     }
 }
 
