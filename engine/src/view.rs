@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cpd_core::catalog::OperationSpec;
+use cpd_core::definition::plan::PinKind;
 use cpd_core::machine::RunId;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
@@ -18,7 +19,7 @@ use crate::error::Error;
 use crate::history::{History, HistoryEntry, RawRecord, needs};
 use crate::index::{RunRow, project};
 use crate::load;
-use crate::registry::{Registry, is_registry};
+use crate::registry::{self, Registry, is_registry};
 
 /// What a data directory holds.
 pub struct View {
@@ -167,10 +168,11 @@ impl View {
         let events = first.events(run)?;
         let Some(event) = events.first() else { return Ok(Vec::new()) };
         let plan = load::begin(&self.registry, run, event, first.at)?.plan;
-        let needed = self.registrations.iter().filter(|r| {
-            Kind(r.kind) == Kind::REGISTERED
-                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
-                    .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest))
+        let needed = self.registrations.iter().filter(|r| match Kind(r.kind) {
+            Kind::DOCUMENT_PINNED => registry::document_digest(&r.payload)
+                .is_some_and(|d| plan.pins.iter().any(|p| p.kind == PinKind::Resource && p.digest == d)),
+            _ => cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
+                .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest)),
         });
         Ok(needed.cloned().collect())
     }

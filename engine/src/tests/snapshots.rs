@@ -1,5 +1,6 @@
 //! Snapshots: whatever they say is what folding says, and nothing needs them.
 
+use futures_util::FutureExt as _;
 use std::sync::Arc;
 
 use cpd_core::catalog::{Class, OperationSpec};
@@ -173,7 +174,7 @@ fn workflow() -> impl Strategy<Value = Defined> {
         let header = json!({ "dsl": "1.0.3", "namespace": "t", "name": "w", "version": "1.0.0" });
         let source = json!({ "document": header, "do": list }).to_json();
         let registry = Registry::empty(operations());
-        registry.check_and_keep(&source, "w.yaml").ok()?;
+        registry.check_and_keep(&source, "w.yaml").now_or_never()?.ok()?;
         let plan = registry.workflow("t/w").ok()?;
         Some(Defined { source, registry, plan })
     })

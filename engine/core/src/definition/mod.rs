@@ -30,6 +30,7 @@ use self::yaml::Yaml;
 use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::policy::Policy;
+use crate::resource::{Loaded, Wanted};
 
 /// What the names in a definition can refer to.
 pub trait Environment {
@@ -49,6 +50,11 @@ pub trait Environment {
     fn workflow(&self, name: &str, version: Option<&str>) -> Option<Pin>;
     /// The qualified names of all workflows.
     fn workflow_names(&self) -> Vec<Arc<str>>;
+    /// The document at an address, if it has been loaded.
+    fn resource(&self, wanted: &Wanted) -> Loaded {
+        let _ = wanted;
+        Loaded::Absent
+    }
 }
 
 /// A definition that can run.

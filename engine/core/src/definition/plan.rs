@@ -13,6 +13,7 @@ use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::expression::{Program, Template};
 use crate::policy::Policy;
+use crate::resource::Resources;
 use crate::validation::Schema;
 
 /// SHA-256 of what a plan, policy or agent is made of.
@@ -61,6 +62,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// What names were resolved to, in order of name.
     pub pins: Vec<Pin>,
+    /// The documents that it refers to, as they were when it was registered.
+    pub resources: Resources,
     /// `use.secrets`: the names of the secrets that its calls may mention.
     pub secrets: Vec<Arc<str>>,
     /// `metadata.cpd.idempotency.key`, evaluated on the transformed input when no key is given at the start.
@@ -103,6 +106,8 @@ pub enum PinKind {
     Agent,
     /// A workflow that is run by this one.
     Workflow,
+    /// A document at an address: its name is the address as written, its version the media type that the server named.
+    Resource,
 }
 
 /// One task.

@@ -53,6 +53,7 @@ pub fn digest(source: &str, pins: &[Pin]) -> Digest {
             PinKind::Policy => b"policy",
             PinKind::Agent => b"agent",
             PinKind::Workflow => b"workflow",
+            PinKind::Resource => b"resource",
         };
         part(kind);
         part(pin.name.as_bytes());

@@ -24,7 +24,7 @@ impl<'a> Reader<'a> {
         match self.components.authentications.get_mut(text) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.policy(shared)
             }
             None => {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::shape::Fields;
-use super::{Reader, Within, escaped};
+use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::definition::diagnostic::Diagnostic;
@@ -52,20 +52,14 @@ impl<'a> Reader<'a> {
             return self.http(yaml, with, within).map(Action::Call);
         }
         if self.components.functions.contains_key(name) {
-            return self.function(id, name, with, within);
+            return self.named_function(id, yaml, name, fields, within);
         }
         if name.contains("://") {
-            self.not_yet(yaml.mark, "a function by its URL", "copy the function to `use.functions`");
-            return None;
+            return self.function_by_address(id, yaml, name, fields, within);
         }
         let reference = Reference::of(name);
-        if let Some(catalog) = reference.catalog.filter(|c| *c != "default") {
-            self.not_yet(
-                yaml.mark,
-                &format!("the catalog `{catalog}`"),
-                "the operations of connectors are in the catalog `default`",
-            );
-            return None;
+        if reference.catalog.is_some_and(|c| c != "default") {
+            return self.catalog_function(id, yaml, reference, fields, within);
         }
         if reference.name == POLICY {
             return self.decide(yaml, with, within).map(Action::Decide);
@@ -151,53 +145,6 @@ impl<'a> Reader<'a> {
         members.insert(Arc::from("agent"), Value::Str(resolve::pinned_name(&pin)));
         self.pin(pin);
         Value::from(members)
-    }
-
-    /// A call of a function of `use.functions`: a list of one task whose input is the evaluated `with`.
-    fn function(&mut self, id: NodeId, name: &'a str, with: Option<&'a Yaml>, within: &Within) -> Option<Action> {
-        let entry = self.components.functions.get_mut(name)?;
-        entry.used = true;
-        let (body, line) = (entry.yaml, entry.line);
-        let input = with.and_then(|w| self.template(w, within));
-        let pointer: Arc<str> = Arc::from(format!("{}/call/{}", self.node(id).pointer, escaped(name)));
-        let inner = self.reserve(Arc::from(name), pointer, (Some(id), 0), body, line);
-        self.node(inner).input_from = input;
-        self.node(inner).locals = within.locals.clone();
-        // The effect is the inner task's, and so are its key and what becomes of it.
-        let key = self.node(id).key.take();
-        let on_unknown = self.node(id).on_unknown;
-        self.node(inner).key = key;
-        self.node(inner).on_unknown = on_unknown;
-        let within = Within { parent: inner, pointer: String::new(), locals: Arc::from([]) };
-        let action = self.function_body(inner, name, body, &within)?;
-        self.node(inner).action = action;
-        Some(Action::Do(vec![inner]))
-    }
-
-    /// The call that a function is.
-    pub fn function_body(&mut self, id: NodeId, name: &str, yaml: &'a Yaml, within: &Within) -> Option<Action> {
-        let what = format!("function `{name}`");
-        let fields = self.fields(
-            yaml,
-            &what,
-            &["call", "with", "input", "output", "export", "if", "timeout", "then", "metadata"],
-        )?;
-        for key in ["input", "output", "export", "if", "timeout", "then", "metadata"] {
-            if let Some(member) = fields.member(key) {
-                self.not_yet(
-                    member.key_span,
-                    &format!("`{key}` of a function"),
-                    "put it at the tasks that call the function",
-                );
-            }
-        }
-        let call = self.required(fields, "call", &what)?;
-        if let Some(text) = call.text().filter(|t| self.components.functions.contains_key(t)) {
-            let message = format!("{what} calls the function `{text}`");
-            self.error("nested-function", call.mark, message).hint = Some("call the operation itself".into());
-            return None;
-        }
-        self.call(id, call, fields, within)
     }
 }
 
