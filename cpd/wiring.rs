@@ -141,10 +141,18 @@ pub fn loader(config: &Config) -> anyhow::Result<Arc<dyn Loader>> {
     Ok(Arc::new(Documents { client, authenticator }))
 }
 
-/// The operations of every connector, without an engine: for checking definitions.
+/// Every connector, without an engine: for checking definitions.
+///
+/// # Errors
+/// If a connector cannot be made.
+pub fn known(config: &Config) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
+    connectors(config, RegisteredAgents::default())
+}
+
+/// The operations of every connector, without an engine.
 ///
 /// # Errors
 /// If a connector cannot be made.
 pub fn operations(config: &Config) -> anyhow::Result<Vec<OperationSpec>> {
-    Ok(connectors(config, RegisteredAgents::default())?.iter().flat_map(|c| c.operations()).collect())
+    Ok(known(config)?.iter().flat_map(|c| c.operations()).collect())
 }

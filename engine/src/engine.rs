@@ -276,8 +276,7 @@ impl Builder {
         let reader = log.reader();
         let index = self.data.join("index").join(self.driver.name());
         let (index, recovery) = recovery::open(self.driver, &index, &reader, recovered)?;
-        let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
-        let registry = Registry::load(&reader, recovery.registry, operations)?;
+        let registry = Registry::load(&reader, recovery.registry)?.with_connectors(self.connectors.iter().cloned());
         let registry = Arc::new(match self.loader {
             Some(loader) => registry.with_loader(loader),
             None => registry,

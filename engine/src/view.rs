@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cpd_core::catalog::OperationSpec;
 use cpd_core::definition::plan::PinKind;
 use cpd_core::machine::RunId;
 use cpd_journal::record::Kind;
@@ -119,12 +118,12 @@ impl View {
         &self.registry
     }
 
-    /// What is registered, together with operations: for checking definitions against it.
+    /// A registry of its own of what is registered: for checking definitions against it.
     ///
     /// # Errors
     /// If a registration cannot be read.
-    pub fn registry_with(&self, operations: Vec<OperationSpec>) -> Result<Registry, Error> {
-        Ok(Registry::from_records(&self.registrations)?.with_operations(operations))
+    pub fn registry_apart(&self) -> Result<Registry, Error> {
+        Registry::from_records(&self.registrations)
     }
 
     /// The run whose id begins with `prefix`; `last` is the newest that no other run started.

@@ -11,6 +11,18 @@ pub use cpd_core::resource::{Resource, Resources, Wanted};
 
 use crate::{BoxFuture, Problem, Value};
 
+/// A call as it stands in a definition.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// `connector.operation`.
+    pub operation: &'a str,
+    /// `with`, not evaluated: texts that contain `${` are expressions. It fits the operation's schema as far as that can be
+    /// known.
+    pub with: &'a Value,
+    /// The documents that the definition has pinned so far, those of this call among them.
+    pub resources: &'a Resources,
+}
+
 /// An expression of the definition about one message.
 #[derive(Clone)]
 pub struct Condition(Arc<Ask>);

@@ -4,11 +4,14 @@ use std::cell::RefCell;
 use std::mem;
 use std::sync::Arc;
 
-use cpd_core::catalog::OperationSpec;
+use cpd_connector_api::attachment::Planned;
+use cpd_core::Value;
+use cpd_core::catalog::{Class, OperationSpec};
 use cpd_core::definition::Environment;
 use cpd_core::definition::plan::{Pin, PinKind};
 use cpd_core::policy::Policy;
-use cpd_core::resource::{Loaded, Resource, Wanted};
+use cpd_core::problem::Problem;
+use cpd_core::resource::{Loaded, Resource, Resources, Wanted};
 
 use super::{Registry, normal};
 
@@ -61,6 +64,17 @@ impl Environment for Newest<'_> {
     }
     fn agent_names(&self) -> Vec<Arc<str>> {
         self.registry.inner.read().agents.iter().map(|a| a.name.clone()).collect()
+    }
+    fn class_of(
+        &self,
+        _pointer: &str,
+        operation: &OperationSpec,
+        with: &Value,
+        resources: &Resources,
+    ) -> Result<Option<Class>, Problem> {
+        let name = operation.name.split('.').next().unwrap_or_default();
+        let Some(connector) = self.registry.connectors.iter().find(|c| c.name() == name) else { return Ok(None) };
+        connector.examine(&Planned { operation: &operation.name, with, resources })
     }
     fn resource(&self, wanted: &Wanted) -> Loaded {
         if let Some((_, loaded)) = self.loaded.iter().find(|(w, _)| w == wanted) {
@@ -115,6 +129,16 @@ impl Environment for Pinned<'_> {
     }
     fn agent_names(&self) -> Vec<Arc<str>> {
         Vec::new()
+    }
+    fn class_of(
+        &self,
+        pointer: &str,
+        _operation: &OperationSpec,
+        _with: &Value,
+        _resources: &Resources,
+    ) -> Result<Option<Class>, Problem> {
+        let pin = self.pins.iter().find(|(p, _)| p.kind == PinKind::Class && *p.name == *pointer);
+        Ok(pin.and_then(|(p, _)| Class::named(&p.version)))
     }
     fn resource(&self, wanted: &Wanted) -> Loaded {
         let pin = self.pins.iter().find(|(p, _)| p.kind == PinKind::Resource && p.name == wanted.uri);

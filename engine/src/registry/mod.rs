@@ -18,6 +18,7 @@ mod record;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use cpd_connector_api::Connector;
 use cpd_connector_api::attachment::Loader;
 use cpd_core::Value;
 use cpd_core::catalog::OperationSpec;
@@ -123,6 +124,8 @@ struct Inner {
 /// Workflows, policies, agents and operations.
 pub struct Registry {
     operations: Vec<OperationSpec>,
+    /// Asked about calls that are being registered.
+    connectors: Vec<Arc<dyn Connector>>,
     loader: Option<Arc<dyn Loader>>,
     inner: RwLock<Inner>,
     chain: tokio::sync::Mutex<Chain>,
@@ -130,7 +133,7 @@ pub struct Registry {
 
 impl Registry {
     /// Reads the registrations back from the journal.
-    pub(crate) fn load(reader: &Reader, last: Option<Position>, operations: Vec<OperationSpec>) -> Result<Self, Error> {
+    pub(crate) fn load(reader: &Reader, last: Option<Position>) -> Result<Self, Error> {
         let mut inner = Inner::default();
         let mut chain = Chain::start(STREAM);
         if let Some(last) = last {
@@ -144,18 +147,25 @@ impl Registry {
                 chain = entry.chain();
             }
         }
-        Ok(Self { operations, loader: None, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
+        Ok(Self::with(inner, chain))
     }
 
-    /// A registry with nothing but operations: for checking definitions.
-    pub fn empty(operations: Vec<OperationSpec>) -> Self {
-        let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
-        Self { operations, loader: None, inner: RwLock::default(), chain }
+    fn with(inner: Inner, chain: Chain) -> Self {
+        let chain = tokio::sync::Mutex::new(chain);
+        let (operations, connectors, loader) = (Vec::new(), Vec::new(), None);
+        Self { operations, connectors, loader, inner: RwLock::new(inner), chain }
     }
 
-    /// The same with other operations, as `View` has none.
-    pub(crate) fn with_operations(mut self, operations: Vec<OperationSpec>) -> Self {
-        self.operations = operations;
+    /// A registry with nothing in it: for checking definitions.
+    pub fn empty() -> Self {
+        Self::with(Inner::default(), Chain::start(STREAM))
+    }
+
+    /// The same with the operations of connectors in the default catalog.
+    #[must_use]
+    pub fn with_connectors(mut self, connectors: impl IntoIterator<Item = Arc<dyn Connector>>) -> Self {
+        self.connectors = connectors.into_iter().collect();
+        self.operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
         self
     }
 
@@ -183,8 +193,7 @@ impl Registry {
         for record in records {
             inner.take_record(record.kind, record.version, &record.payload)?;
         }
-        let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
-        Ok(Self { operations: Vec::new(), loader: None, inner: RwLock::new(inner), chain })
+        Ok(Self::with(inner, Chain::start(STREAM)))
     }
 
     /// The plan of that digest, compiled at first use.

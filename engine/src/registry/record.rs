@@ -79,6 +79,7 @@ fn pin_v1<'a>(pin: &'a Pin, spec: Option<&OperationSpec>) -> v1::Pin<'a> {
             PinKind::Agent => 3,
             PinKind::Workflow => 4,
             PinKind::Resource => 5,
+            PinKind::Class => 6,
         },
         name: Cow::Borrowed(&pin.name),
         version: Cow::Borrowed(&pin.version),
@@ -147,7 +148,8 @@ fn read_pin(pin: &v1::Pin<'_>) -> Result<(Pin, Option<OperationSpec>), String> {
         3 => PinKind::Agent,
         4 => PinKind::Workflow,
         5 => PinKind::Resource,
-        other => return Err(format!("pin kind {other} is not one of 1 to 5")),
+        6 => PinKind::Class,
+        other => return Err(format!("pin kind {other} is not one of 1 to 6")),
     };
     let spec = match pin.document.0.is_empty() {
         true => None,

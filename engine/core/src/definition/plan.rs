@@ -106,6 +106,8 @@ pub enum PinKind {
     Agent,
     /// A workflow that is run by this one.
     Workflow,
+    /// How a call may be repeated, as its connector said: its name is the task's reference, its version the class.
+    Class,
     /// A document at an address: its name is the address as written, its version the media type that the server named.
     Resource,
 }
@@ -269,6 +271,19 @@ pub struct Call {
     pub operation: OperationSpec,
     /// `with`
     pub with: Template,
+    /// Expressions about the messages of a subscription.
+    pub conditions: Conditions,
+}
+
+/// What a subscription asks about each message. All absent for other calls.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// `subscription.filter`: which messages count.
+    pub filter: Option<Arc<Program>>,
+    /// `consume.while`
+    pub proceed: Option<Arc<Program>>,
+    /// `consume.until`
+    pub until: Option<Arc<Program>>,
 }
 
 /// A policy decision.
@@ -291,6 +306,9 @@ pub struct For {
     pub condition: Option<Program>,
     /// The body. Its nodes' locals end with the item's and the index's variable.
     pub body: Vec<NodeId>,
+    /// Whether each iteration begins with its item and the outputs of all become the loop's (`foreach`), instead of each
+    /// beginning with the output of the one before.
+    pub gather: bool,
 }
 
 /// A `listen`: which events, how many, and what is done with each.

@@ -363,12 +363,12 @@ pub struct Registered<'a> {
 /// Something that a definition's name was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin<'a> {
-    /// 1: operation, 2: policy, 3: agent, 4: workflow, 5: document.
+    /// 1: operation, 2: policy, 3: agent, 4: workflow, 5: document, 6: how a call may be repeated.
     pub kind: u8,
-    /// Its name; the address of a document.
+    /// Its name; the address of a document; the reference of a task with a call.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// Its version; the media type of a document, or nothing.
+    /// Its version; the media type of a document, or nothing; `safe`, `idempotent` or `at-most-once`.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
     /// Digest of its content.

@@ -5,29 +5,17 @@
 
 use std::sync::Arc;
 
+use super::protocol::PROTOCOLS;
 use super::shape::Fields;
 use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::definition::diagnostic::Diagnostic;
 use crate::definition::names;
-use crate::definition::plan::{Action, Call, NodeId};
+use crate::definition::plan::{Action, Conditions, NodeId};
 use crate::definition::resolve::{self, Reference};
 use crate::definition::yaml::{Children, Yaml};
-use crate::expression::Template;
 use crate::schema;
-
-/// Protocols of the language that are not built, and what to use instead.
-const PROTOCOLS: [(&str, &str); 5] = [
-    (
-        "grpc",
-        "put the call behind an operation of a connector, or use `call: http` where the service has a JSON gateway",
-    ),
-    ("openapi", "use `call: http` with the method and path of the operation"),
-    ("asyncapi", "use `call: http`, or an operation of a connector"),
-    ("a2a", "use `call: agent.run`, or `call: http`"),
-    ("mcp", "use `call: agent.run`, or `call: http`"),
-];
 
 /// The operation behind `call: http`.
 pub const HTTP: &str = "http.request";
@@ -44,9 +32,8 @@ impl<'a> Reader<'a> {
         if let Some(with) = with {
             self.object(with, "`with`")?;
         }
-        if let Some((protocol, instead)) = PROTOCOLS.iter().find(|(p, _)| *p == name) {
-            self.not_yet(yaml.mark, &format!("`call: {protocol}`"), instead);
-            return None;
+        if let Some(protocol) = PROTOCOLS.iter().find(|p| p.name == name) {
+            return self.protocol(id, protocol, yaml, with, within);
         }
         if name == "http" || Reference::of(name).name == HTTP {
             return self.http(yaml, with, within).map(Action::Call);
@@ -73,11 +60,7 @@ impl<'a> Reader<'a> {
             value = self.agent(with, value);
         }
         self.arguments(&operation, with, &value, yaml);
-        let with = match with {
-            Some(with) => self.arguments_of(with, &value, within)?,
-            None => Template::compile(&value, &[]).ok()?,
-        };
-        Some(Action::Call(Call { operation, with }))
+        self.performed(id, operation, with, &value, Conditions::default(), yaml, within).map(Action::Call)
     }
 
     /// Looks an operation up and pins it.

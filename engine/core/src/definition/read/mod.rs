@@ -7,7 +7,7 @@
 //! - `expression`: conditions, filters and templates, with errors at their very place.
 //! - `document`, `metadata`, `schedule`, `components`: the head of a document.
 //! - `task`: lists of tasks and what all tasks have in common; `data`: input, output, export, set.
-//! - `call`, `function`, `http`, `decide`, `run`; `resource` (documents at an address); `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit), `listen`.
+//! - `call`, `function`, `http`, `protocol`, `decide`, `run`; `resource` (documents at an address); `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit), `listen`.
 //!
 //! A construct that is part of the language but not built is refused by [`Reader::not_yet`]; grep for it to see what is
 //! missing.
@@ -26,6 +26,7 @@ mod function;
 mod http;
 mod listen;
 mod metadata;
+mod protocol;
 mod resource;
 mod run;
 mod schedule;
