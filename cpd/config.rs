@@ -10,6 +10,7 @@ use cpd_connectors::a2a::A2aConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
+use cpd_engine::DataLimits;
 use serde::Deserialize;
 
 /// The reference configuration.
@@ -25,6 +26,25 @@ pub struct Config {
     pub secrets: Secrets,
     /// `[registry]`
     pub registry: Registry,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The most bytes of JSON that the input of a run may have.
+    pub input_bytes: usize,
+    /// The most bytes of JSON that the output of an operation may have.
+    pub output_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let DataLimits { input_bytes, output_bytes } = DataLimits::default();
+        Self { input_bytes, output_bytes }
+    }
 }
 
 /// `[registry]`

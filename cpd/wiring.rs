@@ -16,7 +16,7 @@ use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient, resource};
 use cpd_connectors::mcp::Mcp;
-use cpd_engine::{Builder, Engine, Registry};
+use cpd_engine::{Builder, DataLimits, Engine, Registry};
 
 use crate::config::{self, Config};
 use crate::secrets::SecretStore;
@@ -78,6 +78,7 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
         .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
         .loader(loader(config)?)
         .development(config.registry.development)
+        .data_limits(DataLimits { input_bytes: config.limits.input_bytes, output_bytes: config.limits.output_bytes })
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
