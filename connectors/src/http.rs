@@ -248,7 +248,7 @@ fn method(name: &str) -> Result<Method, Problem> {
 }
 
 /// Headers from `with`; the values of secret ones are marked, and taught to the redactor.
-fn headers(given: Option<&Value>, redactor: &mut Redactor) -> Result<HeaderMap, String> {
+pub(crate) fn headers(given: Option<&Value>, redactor: &mut Redactor) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     for (name, value) in given.and_then(Value::as_object).into_iter().flatten() {
         let text = value.as_str().map_or_else(|| value.to_json(), str::to_owned);

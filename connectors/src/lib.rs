@@ -4,12 +4,15 @@
 //! - [`atlas`]: the MLOps platform: models, versions, aliases, figures, training.
 //! - [`authentication`]: who a call says that it is, for every connector that speaks HTTP.
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
+//! - [`openapi`]: operations that an OpenAPI or Swagger document describes.
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
 
 pub mod agent;
 pub mod atlas;
 pub mod authentication;
+mod document;
 pub mod drift;
 pub mod http;
+pub mod openapi;
 pub mod sandbox;
