@@ -6,8 +6,10 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use cpd_connectors::a2a::A2aConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
+use cpd_connectors::mcp::McpConfig;
 use serde::Deserialize;
 
 /// The reference configuration.
@@ -39,6 +41,10 @@ pub struct Connectors {
     pub drift: Drift,
     /// `[connectors.http]`
     pub http: HttpConfig,
+    /// `[connectors.mcp]`
+    pub mcp: McpConfig,
+    /// `[connectors.a2a]`
+    pub a2a: A2aConfig,
     /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
     pub atlas: Option<AtlasConfig>,
 }
@@ -127,6 +133,8 @@ mod tests {
     fn the_reference_is_complete_valid_and_says_the_defaults() {
         let reference: Config = toml::from_str(DEFAULT).unwrap();
         assert_eq!(reference.connectors.http, HttpConfig::default());
+        assert_eq!(reference.connectors.mcp, McpConfig::default());
+        assert_eq!(reference.connectors.a2a, A2aConfig::default());
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");

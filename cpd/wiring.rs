@@ -7,12 +7,14 @@ use anyhow::{Context, bail};
 use cpd_connector_api::clock::SystemClock as ConnectorClock;
 use cpd_connector_api::secret::Secrets;
 use cpd_connector_api::{BoxFuture, Connector, OperationSpec, Outcome, Problem, Request, Standard};
+use cpd_connectors::a2a::A2a;
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient};
+use cpd_connectors::mcp::Mcp;
 use cpd_engine::{Builder, Engine, Registry};
 
 use crate::config::{self, Config};
@@ -98,6 +100,8 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         }
     };
     Ok(vec![
+        Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
+        Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,

@@ -18,6 +18,7 @@ pub mod client;
 pub mod content;
 pub mod exchange;
 pub mod resource;
+pub mod stream;
 pub mod tls;
 pub mod verdict;
 

@@ -6,13 +6,19 @@
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
 //! - [`openapi`]: operations that an OpenAPI or Swagger document describes.
 //! - [`drift`]: whether data has moved away from what it was.
+//! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
+//! - [`a2a`]: other agents, by the Agent2Agent protocol.
+//! - [`rpc`]: what those two share: JSON-RPC, server-sent events, endpoints.
 //! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
 
+pub mod a2a;
 pub mod agent;
 pub mod atlas;
 pub mod authentication;
 mod document;
 pub mod drift;
 pub mod http;
+pub mod mcp;
 pub mod openapi;
+pub mod rpc;
 pub mod sandbox;

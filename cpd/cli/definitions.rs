@@ -32,9 +32,7 @@ pub(crate) fn register(global: &Global, args: &RegisterArgs) -> anyhow::Result<E
     let config = global.config()?;
     super::runtime()?.block_on(async {
         let engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
-        let result = register_all(&engine, &files, global.json).await;
-        engine.stop().await?;
-        result
+        super::with_engine(&engine, false, register_all(&engine, &files, global.json)).await
     })
 }
 

@@ -158,11 +158,13 @@ async fn register(global: &Global, sandbox: &Sandbox) -> anyhow::Result<()> {
     let mut config = global.config()?;
     config.connectors.atlas = Some(config::atlas(&sandbox.url(), &format!("{}/training", sandbox.url())));
     let engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
-    for (file, source) in DEFINITIONS {
-        engine.register(source, file).await?;
-    }
-    engine.stop().await?;
-    Ok(())
+    super::with_engine(&engine, false, async {
+        for (file, source) in DEFINITIONS {
+            engine.register(source, file).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 struct Worker<'a> {

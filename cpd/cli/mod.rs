@@ -19,8 +19,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
-use cpd_engine::Error;
 use cpd_engine::view::View;
+use cpd_engine::{Engine, Error};
 
 use crate::config::Config;
 use crate::exit::Exit;
@@ -202,13 +202,38 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// How long a command waits for room on a full disk.
+const ROOM_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Does something with an engine, and stops it. A disk without room ends it, unless it shall `wait`.
+pub(crate) async fn with_engine<T>(
+    engine: &Engine,
+    wait: bool,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let result = tokio::select! {
+        biased;
+        result = work => result,
+        () = engine.out_of_room(ROOM_MAX), if !wait => Err(anyhow::anyhow!(
+            "wait for the journal: No space left on device of {}. What was acknowledged is safe; runs go on with the next \
+             cpd process when there is room",
+            engine.data().display()
+        )),
+    };
+    let stopped = engine.stop().await;
+    let result = result?;
+    stopped?;
+    Ok(result)
+}
+
 /// Says on stderr what became of the journal's disk.
 pub(crate) fn journal_status(status: cpd_journal::Status) {
     use cpd_journal::Status;
     match status {
         Status::Ok => style::say("There is room on the disk again; the journal goes on."),
         Status::Full => style::say(
-            "The disk of the journal is full. Nothing is lost: work waits, and goes on by itself when there is room.",
+            "The disk of the journal is full. Nothing that was acknowledged is lost: work waits, and goes on by itself when there \
+             is room.",
         ),
         Status::Poisoned(cause) => style::say(&format!("The journal failed and takes nothing more: {cause}")),
         Status::Closed => {}

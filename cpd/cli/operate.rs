@@ -27,6 +27,9 @@ pub(crate) struct ResumeArgs {
     /// Return at once; the next cpd process over the data directory drives the run.
     #[arg(long)]
     detach: bool,
+    /// If the disk is full, wait for room.
+    #[arg(long)]
+    wait: bool,
     /// Say nothing on the way.
     #[arg(short, long)]
     quiet: bool,
@@ -109,9 +112,7 @@ pub(crate) fn emit(global: &Global, args: &EventArgs) -> anyhow::Result<Exit> {
     let config = global.config()?;
     super::runtime()?.block_on(async {
         let engine: Engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
-        let published = engine.publish(event).await;
-        engine.stop().await?;
-        let published = published?;
+        let published = super::with_engine(&engine, false, async { Ok(engine.publish(event).await?) }).await?;
         let runs: Vec<String> = published.runs.iter().map(ToString::to_string).collect();
         if global.json {
             style::line(&json!({ "id": published.id, "runs": runs }).to_json())?;
@@ -155,12 +156,11 @@ fn retry(global: &Global, args: &ResolveArgs, resolution: Resolution) -> anyhow:
     super::runtime()?.block_on(async {
         let engine = wiring::open(&global.data, &config, |b| b).await?;
         let handle = engine.run(id);
-        let result = match handle.resolve(args.task.as_deref(), resolution, &actor()).await {
-            Ok(()) => run::finish(&handle, global.json, false).await,
-            Err(error) => Err(error.into()),
-        };
-        engine.stop().await?;
-        result
+        super::with_engine(&engine, false, async {
+            handle.resolve(args.task.as_deref(), resolution, &actor()).await?;
+            run::finish(&handle, global.json, false).await
+        })
+        .await
     })
 }
 
@@ -178,7 +178,7 @@ pub(crate) fn resume(global: &Global, args: &ResumeArgs) -> anyhow::Result<Exit>
         };
         let engine = wiring::open(&global.data, &config, open).await?;
         let handle = engine.run(id);
-        let result = async {
+        super::with_engine(&engine, args.wait, async {
             if handle.state().await?.phase == Phase::Paused {
                 handle.resume(&actor(), &args.operate.reason).await?;
             }
@@ -187,10 +187,8 @@ pub(crate) fn resume(global: &Global, args: &ResumeArgs) -> anyhow::Result<Exit>
             } else {
                 run::finish(&handle, global.json, args.quiet).await
             }
-        }
-        .await;
-        engine.stop().await?;
-        result
+        })
+        .await
     })
 }
 
@@ -206,12 +204,11 @@ fn operate(
     super::runtime()?.block_on(async {
         let engine: Engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
         let handle = engine.run(id);
-        let result = match act(&handle).await {
-            Ok(()) => done(global, &handle, what).await,
-            Err(error) => Err(error.into()),
-        };
-        engine.stop().await?;
-        result
+        super::with_engine(&engine, false, async {
+            act(&handle).await?;
+            done(global, &handle, what).await
+        })
+        .await
     })
 }
 

@@ -10,7 +10,7 @@ use cpd_core::machine::{Event, Phase, Run, RunId, WakeSource};
 use cpd_core::time::Timestamp;
 use cpd_core::value::Map;
 use cpd_core::{Value, json};
-use cpd_engine::{Engine, Observer, RunEnd, RunHandle};
+use cpd_engine::{Engine, Error, Observer, RunEnd, RunHandle};
 
 use super::{Global, definitions, style};
 use crate::exit::Exit;
@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// Return as soon as the start is durable. The next cpd process over the data directory drives the run.
     #[arg(long)]
     detach: bool,
+    /// If the disk is full, wait for room.
+    #[arg(long)]
+    wait: bool,
     /// Say nothing on the way.
     #[arg(short, long)]
     quiet: bool,
@@ -51,9 +54,7 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
             }
         })
         .await?;
-        let result = start(&engine, args, input, global.json).await;
-        engine.stop().await?;
-        result
+        super::with_engine(&engine, args.wait, start(&engine, args, input, global.json)).await
     })
 }
 
@@ -69,14 +70,19 @@ async fn start(engine: &Engine, args: &Args, input: Option<Value>, json: bool) -
     } else {
         args.workflow.clone()
     };
-    let mut starting = engine.start(&name).actor("cli");
-    if let Some(input) = input {
-        starting = starting.input(input);
-    }
-    if let Some(key) = &args.key {
-        starting = starting.key(key);
-    }
-    let handle = starting.go().await?;
+    let handle = loop {
+        let mut starting = engine.start(&name).actor("cli");
+        if let Some(input) = &input {
+            starting = starting.input(input.clone());
+        }
+        if let Some(key) = &args.key {
+            starting = starting.key(key);
+        }
+        match starting.go().await {
+            Err(Error::DiskFull) if args.wait => engine.room().await,
+            started => break started?,
+        }
+    };
     if handle.existed() && !args.quiet {
         style::say(&format!("The run with this key was started before: {}", handle.id()));
     }
@@ -190,7 +196,9 @@ pub(crate) fn read_input(text: &str) -> anyhow::Result<Value> {
         }
         Some(file) => (file.to_owned(), std::fs::read(file).with_context(|| format!("read the input from {file}"))?),
     };
-    Value::from_json(&bytes).with_context(|| format!("read {source} as JSON (`-i '{{\"a\": 1}}'`, or `-i @file.json`)"))
+    Value::from_json(&bytes).with_context(|| {
+        format!("read {source} as JSON: expected a document such as '{{\"a\": 1}}', @FILE, or @- for standard input")
+    })
 }
 
 /// Prints events as they become durable, on stderr.

@@ -10,7 +10,7 @@ use cpd_connector_api::Request;
 use cpd_core::Value;
 use cpd_core::json;
 use cpd_core::machine::turn::{CallOutcome, Start};
-use cpd_core::machine::{Run, RunId};
+use cpd_core::machine::{Event, Run, RunId};
 use cpd_core::problem::{Problem, Standard};
 use sha2::{Digest as _, Sha256};
 
@@ -20,6 +20,14 @@ use crate::shard::Message;
 
 /// The operation behind `run: workflow`.
 pub(crate) const OPERATION: &str = "workflow.run";
+
+/// How the actor of a run that another one started begins; the rest is that one's id.
+const ACTOR: &str = "run:";
+
+/// Whether a run with that start was started by another one.
+pub(crate) fn is_child(start: &Event) -> bool {
+    matches!(start, Event::RunStarted { actor, .. } if actor.starts_with(ACTOR))
+}
 
 /// What a call of it needs beside its request.
 pub(crate) struct Child {
@@ -55,7 +63,7 @@ impl Child {
                 let start = Start {
                     input: request.input.get("input").cloned().unwrap_or_default(),
                     key: None,
-                    actor: Arc::from(format!("run:{}", self.parent)),
+                    actor: Arc::from(format!("{ACTOR}{}", self.parent)),
                 };
                 let id = self.id;
                 engine.ask(id, |reply| Message::Start { id, plan, start, reply }).await.ok()?;
@@ -83,7 +91,7 @@ impl Child {
                 if engine.is_stopping() {
                     return None;
                 }
-                let actor = format!("run:{}", self.parent);
+                let actor = format!("{ACTOR}{}", self.parent);
                 // It may have ended in this very moment.
                 drop(engine.run(id).cancel(&actor, "the run that started it gave it up").await);
                 let detail = format!("run {} of {name} was given up", self.id);

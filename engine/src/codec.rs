@@ -472,7 +472,7 @@ impl<'a> Reader<'a> {
     }
 
     fn value(&self, json: &Json<'_>) -> Result<Value, DecodeError> {
-        Value::from_json(&json.0).map_err(|e| self.malformed(e.to_string()))
+        Value::from_written_json(&json.0).map_err(|e| self.malformed(e.to_string()))
     }
 
     fn optional(&self, json: Option<&Json<'_>>) -> Result<Option<Value>, DecodeError> {
@@ -488,7 +488,7 @@ impl<'a> Reader<'a> {
     }
 
     fn problem(&self, json: &Json<'_>) -> Result<Problem, DecodeError> {
-        serde_json::from_slice(&json.0).map_err(|e| self.malformed(e.to_string()))
+        cpd_core::value::read_written(&json.0).map_err(|e| self.malformed(e.to_string()))
     }
 
     fn export(&self, export: &v1::Export<'_>) -> Result<Export, DecodeError> {

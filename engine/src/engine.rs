@@ -18,7 +18,7 @@ use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
 use cpd_journal::{DirLock, Hook, LockError, Log, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,6 +37,8 @@ use crate::shard::{Message, Reply, Shard};
 const PENDING_MAX: usize = 64 << 20;
 /// How long an owner of the directory that is closing is waited for, and how long a call in flight that does not end.
 const CLOSING_MAX: Duration = Duration::from_secs(10);
+/// How long a stop waits for room on the disk: for a rotation that is just going on, not for a person.
+const ROOM_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has: the lock is the system's, which tells nobody.
 const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
@@ -58,6 +60,8 @@ pub(crate) struct Shared {
     pub indexer: Indexer,
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
+    /// Whether the journal waits for room on its disk.
+    pub full: watch::Receiver<bool>,
     /// Ends every call in flight.
     pub ended: CancellationToken,
     pub dispatching: bool,
@@ -265,7 +269,16 @@ impl Builder {
         let (index, recovery) = recovery::open(self.driver, &index, &reader, recovered)?;
         let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
         let registry = Arc::new(Registry::load(&reader, recovery.registry, operations)?);
-        let writer = Writer::spawn_with(log, WriterOptions { on_status: self.on_status, ..WriterOptions::default() })?;
+        let (tell, full) = watch::channel(false);
+        let told = self.on_status;
+        let on_status: Hook<Status> = Arc::new(move |status| {
+            tell.send_replace(matches!(status, Status::Full));
+            if let Some(told) = &told {
+                told(status);
+            }
+        });
+        let options = WriterOptions { on_status: Some(on_status), ..WriterOptions::default() };
+        let writer = Writer::spawn_with(log, options)?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
         let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
@@ -281,6 +294,7 @@ impl Builder {
             indexer,
             observer: self.observer,
             tracker: TaskTracker::new(),
+            full,
             ended: CancellationToken::new(),
             index: Mutex::new(Some(index)),
             lock: Mutex::new(Some(lock)),
@@ -488,7 +502,7 @@ impl Engine {
         RunHandle { engine: self.clone(), id, existing: true }
     }
 
-    /// Stops: takes nothing new, waits until what is under way is durable, tells calls in flight to stop, writes the index.
+    /// Stops: takes nothing new, waits until what is under way is durable (but not for room on a full disk), tells calls in flight to stop, writes the index.
     /// Calls in flight are taken up by the next process.
     ///
     /// # Errors
@@ -498,11 +512,24 @@ impl Engine {
             return Ok(());
         }
         self.inner.closing();
-        for shard in &*self.inner.shards.0 {
-            let (reply, done) = oneshot::channel();
-            if shard.send(Message::Stop { reply }).is_ok() {
-                // A shard that is gone has nothing under way.
-                drop(done.await);
+        let mut rested = std::pin::pin!(async {
+            for shard in &*self.inner.shards.0 {
+                let (reply, done) = oneshot::channel();
+                if shard.send(Message::Stop { reply }).is_ok() {
+                    // A shard that is gone has nothing under way.
+                    drop(done.await);
+                }
+            }
+        });
+        let mut unwritten = Ok(());
+        tokio::select! {
+            () = &mut rested => {}
+            () = self.out_of_room(ROOM_MAX) => {
+                // What waits for room was acknowledged to nobody, and nothing that follows from it was done: it is given up.
+                let writer = self.inner.shared.writer.clone();
+                let closing = tokio::task::spawn_blocking(move || writer.close());
+                unwritten = closing.await.map_err(|_| Error::Stopped)?.map_err(Error::from);
+                rested.await;
             }
         }
         // Nobody would take an outcome now: the calls end here, and no later than the lock.
@@ -513,7 +540,29 @@ impl Engine {
             tracing::warn!("a call in flight does not end; the engine stops without it");
         }
         let stop = tokio::task::spawn_blocking(move || shared.close());
-        stop.await.map_err(|_| Error::Stopped)?.map_err(Error::from)
+        stop.await.map_err(|_| Error::Stopped)?.map_err(Error::from).and(unwritten)
+    }
+
+    /// Returns when the journal has waited that long for room on its disk, and still does.
+    pub async fn out_of_room(&self, patience: Duration) {
+        let mut full = self.inner.shared.full.clone();
+        loop {
+            if full.wait_for(|full| *full).await.is_err() {
+                // The writer has ended, and waits for nothing.
+                return std::future::pending().await;
+            }
+            match tokio::time::timeout(patience, full.wait_for(|full| !*full)).await {
+                Err(_) => return,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) => return std::future::pending().await,
+            }
+        }
+    }
+
+    /// Returns when the journal does not wait for room on its disk.
+    pub async fn room(&self) {
+        // A writer that has ended waits for nothing.
+        drop(self.inner.shared.full.clone().wait_for(|full| !*full).await);
     }
 
     /// Rows of runs, newest first, that lie in the index. Flushes it first.
@@ -753,8 +802,8 @@ impl RunHandle {
     fn closed(&self) -> Result<Run, Error> {
         let inner = &self.engine.inner;
         inner.shared.indexer.flush();
-        let row = inner.shared.index()?.get(index::RUNS, &self.id.0)?.and_then(|bytes| index::read_row(&bytes));
+        let row = inner.shared.indexer.row(&*inner.shared.index()?, &inner.shared.reader, self.id)?;
         let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
-        crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|(run, _)| run)
+        crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|loaded| loaded.run)
     }
 }

@@ -8,11 +8,13 @@
 //! | `RUNS` | run id | [`RunRow`] |
 //! | `OPEN` | run id | [`OpenRow`]: the run has not ended |
 //! | `KEYS` | hash of workflow and start key | run id |
+//! | `SNAPSHOTS` | run id | the state of a long open run, see [`crate::snapshot`] |
 //! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
@@ -20,13 +22,14 @@ use cpd_core::machine::{CallPhase, Event, Phase, Run, RunId};
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Batch, Index, IndexError, Space};
 use cpd_journal::record::Kind;
-use cpd_journal::{Lsn, Position, StoredEntry};
-use parking_lot::{Condvar, Mutex};
+use cpd_journal::{Lsn, Position, Reader, StoredEntry};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
 use crate::shard::RunMap;
+use crate::snapshot::{self, SNAPSHOTS, Source};
 
 /// Rows of runs.
 pub(crate) const RUNS: Space = Space(1);
@@ -225,11 +228,14 @@ pub(crate) struct IndexUpdate {
     /// Start keys of runs whose start is in the batch. They come with the rows: a key in the index always has its run, and
     /// a run that the index has seen always has its key.
     pub keys: Vec<([u8; 16], RunId)>,
+    /// Runs that have ended and may have a snapshot.
+    pub ended: Vec<RunId>,
 }
 
 enum ToIndexer {
     Update(IndexUpdate),
     Registered(Position, Lsn, Lsn),
+    Snapshot(Box<Source>),
     Flush(Sender<()>),
 }
 
@@ -237,17 +243,27 @@ enum ToIndexer {
 pub(crate) struct Indexer {
     tx: Mutex<Option<Sender<ToIndexer>>>,
     thread: Mutex<Option<std::thread::JoinHandle<()>>>,
-    backlog: Arc<(Mutex<usize>, Condvar)>,
+    /// Set when the index could not be written, such as on a full disk: it stays as it is until the next start.
+    behind: Arc<AtomicBool>,
 }
 
 impl Indexer {
     pub(crate) fn spawn(index: Arc<dyn Index>, applied: Lsn) -> std::io::Result<Self> {
         let (tx, rx) = channel();
-        let backlog = Arc::new((Mutex::new(0), Condvar::new()));
-        let state =
-            State { index, applied, ahead: BTreeMap::new(), rows: RunMap::default(), keys: Vec::new(), registry: None };
+        let behind = Arc::new(AtomicBool::new(false));
+        let state = State {
+            index,
+            applied,
+            ahead: BTreeMap::new(),
+            rows: RunMap::default(),
+            keys: Vec::new(),
+            registry: None,
+            snapshots: RunMap::default(),
+            written: RunMap::default(),
+            behind: behind.clone(),
+        };
         let thread = std::thread::Builder::new().name("cpd-index".to_owned()).spawn(move || state.serve(&rx))?;
-        Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), backlog })
+        Ok(Self { tx: Mutex::new(Some(tx)), thread: Mutex::new(Some(thread)), behind })
     }
 
     pub(crate) fn update(&self, update: IndexUpdate) {
@@ -258,12 +274,31 @@ impl Indexer {
         self.send(ToIndexer::Registered(last, first, end));
     }
 
+    /// Writes a snapshot with the next rows.
+    pub(crate) fn snapshot(&self, source: Source) {
+        self.send(ToIndexer::Snapshot(Box::new(source)));
+    }
+
     /// Writes everything that was handed over so far.
     pub(crate) fn flush(&self) {
         let (tx, rx) = channel();
         self.send(ToIndexer::Flush(tx));
         // If the thread is gone there is nothing to wait for.
         rx.recv().ok();
+    }
+
+    /// The row of a run, also if the index could not be written any more: then the log after it is read. Flush first.
+    pub(crate) fn row(&self, index: &dyn Index, reader: &Reader, id: RunId) -> Result<Option<RunRow>, Error> {
+        let mut row = index.get(RUNS, &id.0)?.and_then(|bytes| read_row(&bytes));
+        if self.behind.load(Ordering::Acquire) {
+            for entry in reader.scan(Lsn(index.applied()?.0 + 1))? {
+                let entry = entry?;
+                if entry.stream().0 == id.0 {
+                    row = project(row, id, &entry)?;
+                }
+            }
+        }
+        Ok(row)
     }
 
     /// Writes everything and ends the thread.
@@ -274,7 +309,6 @@ impl Indexer {
         {
             tracing::error!("the index writer panicked; the index will be caught up at the next start");
         }
-        let _ = &self.backlog;
     }
 
     fn send(&self, message: ToIndexer) {
@@ -294,12 +328,18 @@ struct State {
     rows: RunMap<RunRow>,
     keys: Vec<([u8; 16], RunId)>,
     registry: Option<Position>,
+    /// States to be written down; `None` for one to be forgotten.
+    snapshots: RunMap<Option<Box<Source>>>,
+    /// Events and bytes of the snapshots of open runs that this process has written.
+    written: RunMap<(u64, u64)>,
+    behind: Arc<AtomicBool>,
 }
 
 impl State {
     fn serve(mut self, rx: &Receiver<ToIndexer>) {
         loop {
-            let idle = self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none();
+            let idle =
+                self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none() && self.snapshots.is_empty();
             let message =
                 if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
             let flushed = match message {
@@ -321,6 +361,7 @@ impl State {
                 }
             };
             if let Err(error) = flushed {
+                self.behind.store(true, Ordering::Release);
                 tracing::error!(error = %error, "the index cannot be written; it will be caught up or rebuilt at the next start");
                 return;
             }
@@ -333,6 +374,10 @@ impl State {
                 self.cover(update.first, update.end);
                 self.rows.extend(update.rows);
                 self.keys.extend(update.keys);
+                self.snapshots.extend(update.ended.into_iter().map(|id| (id, None)));
+            }
+            ToIndexer::Snapshot(source) => {
+                self.snapshots.insert(source.run.id, Some(source));
             }
             ToIndexer::Registered(last, first, end) => {
                 self.cover(first, end);
@@ -361,6 +406,21 @@ impl State {
         }
         if let Some(last) = self.registry.take() {
             batch.put(META, REGISTRY_LAST, last.0.to_le_bytes());
+        }
+        for (id, source) in self.snapshots.drain() {
+            let Some(source) = source else {
+                self.written.remove(&id);
+                batch.delete(SNAPSHOTS, id.0);
+                continue;
+            };
+            let (events, bytes) = self.written.get(&id).copied().unwrap_or_default();
+            if source.run.events.saturating_sub(events).saturating_mul(snapshot::BYTES_PER_EVENT) < bytes {
+                continue;
+            }
+            if let Some(bytes) = snapshot::encode(&source) {
+                self.written.insert(id, (source.run.events, bytes.len() as u64));
+                batch.put(SNAPSHOTS, id.0, bytes);
+            }
         }
         self.index.write(batch)
     }
@@ -395,7 +455,7 @@ fn before(next: Lsn) -> Lsn {
 }
 
 /// Brings an index up to the end of the log.
-pub(crate) fn catch_up(index: &dyn Index, reader: &cpd_journal::Reader, from: Lsn) -> Result<(Lsn, usize), Error> {
+pub(crate) fn catch_up(index: &dyn Index, reader: &Reader, from: Lsn) -> Result<(Lsn, usize), Error> {
     let mut rows: RunMap<RunRow> = RunMap::default();
     let (mut applied, mut entries) = (from, 0);
     let mut batch = Batch::new();
@@ -416,6 +476,9 @@ pub(crate) fn catch_up(index: &dyn Index, reader: &cpd_journal::Reader, from: Ls
         if let Some(row) = project(known, id, &entry)? {
             if fresh && let Some(key) = &row.key {
                 batch.put(KEYS, start_key(&row.workflow, key), id.0);
+            }
+            if !row.phase.is_open() {
+                batch.delete(SNAPSHOTS, id.0);
             }
             rows.insert(id, row);
         }

@@ -36,6 +36,7 @@ mod recovery;
 mod registry;
 pub mod replay;
 mod shard;
+mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod view;

@@ -1,4 +1,4 @@
-//! Folding a run from its history.
+//! Folding a run from its history, or from its snapshot and what came after it.
 
 use std::sync::Arc;
 
@@ -11,35 +11,59 @@ use crate::codec;
 use crate::engine::Shared;
 use crate::error::Error;
 use crate::registry::Registry;
+use crate::snapshot;
 
-/// A run as it is after its last entry, and the chain that its next entry continues.
-pub(crate) fn run(shared: &Arc<Shared>, id: RunId, last: Position) -> Result<(Run, Chain), Error> {
-    let entries = shared.reader.history(last)?;
-    let run = fold(&shared.registry, id, &entries)?;
-    let chain = entries.last().map(StoredEntry::chain).ok_or(Error::NoOpenRun { run: id })?;
-    Ok((run, chain))
+/// A run that was loaded.
+pub(crate) struct Loaded {
+    /// Its state after its last entry.
+    pub run: Run,
+    /// The chain that its next entry continues.
+    pub chain: Chain,
+    /// How many events the snapshot had that it was loaded from; 0 if it was folded from its beginning.
+    pub snapshot: u64,
 }
 
-/// Folds entries, oldest first.
-pub(crate) fn fold(registry: &Registry, id: RunId, entries: &[StoredEntry]) -> Result<Run, Error> {
-    let mut run: Option<Run> = None;
+/// A run as it is after its last entry.
+pub(crate) fn run(shared: &Shared, id: RunId, last: Position) -> Result<Loaded, Error> {
+    match snapshot::load(shared, id, last)? {
+        Some((run, chain, snapshot)) => Ok(Loaded { run, chain, snapshot }),
+        None => whole(shared, id, last),
+    }
+}
+
+/// The same from its beginning, whatever the index says.
+pub(crate) fn whole(shared: &Shared, id: RunId, last: Position) -> Result<Loaded, Error> {
+    let entries = shared.reader.history(last)?;
+    let mut run = None;
+    fold_onto(&mut run, &entries, |event, at| begin(&shared.registry, id, event, at))?;
+    let run = run.ok_or(Error::NoOpenRun { run: id })?;
+    let chain = entries.last().map(StoredEntry::chain).ok_or(Error::NoOpenRun { run: id })?;
+    Ok(Loaded { run, chain, snapshot: 0 })
+}
+
+/// Folds entries, oldest first, onto a state or, if there is none, onto the one that their first event begins.
+pub(crate) fn fold_onto(
+    run: &mut Option<Run>,
+    entries: &[StoredEntry],
+    begin: impl Fn(&Event, Timestamp) -> Result<Run, Error>,
+) -> Result<(), Error> {
     let mut commands = Vec::new();
     for entry in entries {
-        let at = Timestamp(entry.at());
+        let (id, at) = (RunId(entry.stream().0), Timestamp(entry.at()));
         for event in events(id, entry)? {
-            match &mut run {
-                None => run = Some(begin(registry, id, &event, at)?),
+            match run {
+                None => *run = Some(begin(&event, at)?),
                 Some(run) => run
                     .apply(&event, at, &mut commands)
                     .map_err(|misfit| Error::Unfoldable { run: id, detail: misfit.to_string() })?,
             }
         }
         commands.clear();
-        if let Some(run) = &mut run {
+        if let Some(run) = run {
             run.departed.clear();
         }
     }
-    run.ok_or(Error::NoOpenRun { run: id })
+    Ok(())
 }
 
 /// The run that a `RunStarted` begins, with the plan that it is pinned to.

@@ -51,13 +51,15 @@ pub(crate) async fn publish(shards: &Shards, event: Value) -> Result<Published, 
 /// # Errors
 /// If it is no object, or has no `type`.
 pub(crate) fn completed(event: &Value, id: &str, source: &str, time: &str) -> Result<Value, Error> {
-    let given = event.as_object().ok_or(Error::NoEvent { what: "it is no object" })?;
+    let given = event.as_object().ok_or(Error::NoEvent {
+        what: "it is no object, expected a CloudEvent such as {\"type\": \"com.example.done\", \"data\": {}}",
+    })?;
     if given.get("type").and_then(Value::as_str).is_none_or(str::is_empty) {
-        return Err(Error::NoEvent { what: "it has no `type`" });
+        return Err(Error::NoEvent { what: "it has no `type`, expected a text such as com.example.done" });
     }
     for key in ["id", "source"] {
         if given.get(key).is_some_and(|v| v.as_str().is_none_or(str::is_empty)) {
-            return Err(Error::NoEvent { what: "`id` and `source` must be texts" });
+            return Err(Error::NoEvent { what: "its `id` or `source` is no text; leave it out and it is made" });
         }
     }
     let added = json!({ "specversion": "1.0", "id": id, "source": source, "time": time });

@@ -37,8 +37,9 @@ use crate::dispatch;
 use crate::engine::{RunEnd, Shared};
 use crate::error::Error;
 use crate::index::{self, IndexUpdate, RunRow};
-use crate::load;
+use crate::load::{self, Loaded};
 use crate::publish;
+use crate::snapshot;
 
 use isolation::{Aside, guarded};
 
@@ -106,6 +107,8 @@ struct Slot {
     calls: Vec<(ActId, u32, CancellationToken)>,
     /// The timer that is set for it.
     wake: Option<Timestamp>,
+    /// How many events its last snapshot has.
+    snapshot: u64,
 }
 
 /// An entry under way, and what is held back until it is durable.
@@ -259,6 +262,7 @@ impl Shard {
             waiters: Vec::new(),
             calls: Vec::new(),
             wake: None,
+            snapshot: 0,
         };
         self.slots.insert(id, slot);
         self.journal(id, turn, at, Some(reply));
@@ -403,8 +407,8 @@ impl Shard {
             Ok(receipts) => receipts,
             Err(error) => return self.fail(&runs, &Error::from(error)),
         };
-        let mut rows = Vec::with_capacity(runs.len());
-        let mut keys = Vec::new();
+        let (mut rows, mut held) = (Vec::with_capacity(runs.len()), Vec::with_capacity(runs.len()));
+        let (mut keys, mut ended) = (Vec::new(), Vec::new());
         let first = receipts.first().map(|r| r.lsn);
         let mut next = first;
         for (id, receipt) in runs.into_iter().zip(receipts) {
@@ -415,10 +419,23 @@ impl Shard {
             next = Some(Lsn(receipt.lsn.0 + (unsynced.end - before)));
             rows.push((id, RunRow::of(&slot.run, unsynced.at, receipt.position)));
             keys.extend(unsynced.key.map(|key| (key, id)));
-            self.isolated(id, |shard| shard.release(id, before, unsynced));
+            let events = slot.run.events;
+            if !slot.run.is_open() {
+                ended.extend((events >= snapshot::EVERY).then_some(id));
+            } else if events >= slot.snapshot + snapshot::EVERY {
+                slot.snapshot = events;
+                let source =
+                    snapshot::Source { run: slot.run.clone(), seq: unsynced.end - 1, digest: slot.chain.digest() };
+                self.shared.indexer.snapshot(source);
+            }
+            held.push((id, before, unsynced));
         }
+        // Before anybody is answered: who then asks the index, after a flush, finds what was answered.
         if let Some((first, end)) = first.zip(next) {
-            self.shared.indexer.update(IndexUpdate { first, end, rows, keys });
+            self.shared.indexer.update(IndexUpdate { first, end, rows, keys, ended });
+        }
+        for (id, before, unsynced) in held {
+            self.isolated(id, |shard| shard.release(id, before, unsynced));
         }
     }
 
@@ -595,7 +612,7 @@ impl Shard {
             return Err(aside.error(id));
         }
         if let Some(sleeper) = self.sleeping.get(&id) {
-            let (run, chain) = load::run(&self.shared, id, sleeper.last)?;
+            let Loaded { run, chain, snapshot } = load::run(&self.shared, id, sleeper.last)?;
             let wake = sleeper.wake;
             self.sleeping.remove(&id);
             let slot = Slot {
@@ -607,6 +624,7 @@ impl Shard {
                 waiters: Vec::new(),
                 calls: Vec::new(),
                 wake,
+                snapshot,
             };
             self.slots.insert(id, slot);
         }

@@ -2,6 +2,7 @@
 
 mod isolation;
 mod keys;
+mod snapshots;
 #[expect(dead_code, reason = "the tests in `tests/` use the rest of it")]
 #[path = "../tests/it/support.rs"]
 mod support;

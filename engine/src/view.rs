@@ -3,7 +3,7 @@
 //! A view reads the log front to back once and keeps its own small tables, so it works while another process owns the
 //! directory, and cannot change anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
 use cpd_journal::{Lsn, Position, Reader};
 
+use crate::child::is_child;
 use crate::error::Error;
 use crate::history::{History, HistoryEntry, RawRecord, needs};
 use crate::index::{RunRow, project};
@@ -23,6 +24,8 @@ use crate::registry::{Registry, is_registry};
 pub struct View {
     reader: Reader,
     rows: BTreeMap<RunId, RunRow>,
+    /// Runs that another run started.
+    children: BTreeSet<RunId>,
     registry: Arc<Registry>,
     registrations: Vec<RawRecord>,
     next: Lsn,
@@ -60,7 +63,8 @@ impl View {
         let registry = Arc::new(Registry::from_records(&[])?);
         let (data, asides) = (data.to_owned(), BTreeMap::new());
         let (rows, registrations) = (BTreeMap::new(), Vec::new());
-        let mut view = Self { reader, rows, registry, registrations, next: Lsn(1), data, asides };
+        let children = BTreeSet::new();
+        let mut view = Self { reader, rows, children, registry, registrations, next: Lsn(1), data, asides };
         view.refresh()?;
         Ok(view)
     }
@@ -80,6 +84,9 @@ impl View {
                 continue;
             }
             let id = RunId(entry.stream().0);
+            if !self.rows.contains_key(&id) && crate::load::events(id, &entry)?.first().is_some_and(is_child) {
+                self.children.insert(id);
+            }
             if let Some(row) = project(self.rows.remove(&id), id, &entry)? {
                 self.rows.insert(id, row);
             }
@@ -119,13 +126,14 @@ impl View {
         Ok(Registry::from_records(&self.registrations)?.with_operations(operations))
     }
 
-    /// The run whose id begins with `prefix`; `last` is the newest.
+    /// The run whose id begins with `prefix`; `last` is the newest that no other run started.
     ///
     /// # Errors
     /// If none or several do.
     pub fn find(&self, prefix: &str) -> Result<RunId, NotOneRun> {
         if prefix == "last" {
-            return self.rows.keys().next_back().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
+            let mut newest = self.rows.keys().rev().filter(|id| !self.children.contains(id));
+            return newest.next().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
         }
         let none = || NotOneRun::None(prefix.to_owned());
         let (low, high) =

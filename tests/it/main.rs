@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "tests say how much they tried")]
 
+mod agents;
 mod cli;
 mod crash;
 mod real;

@@ -5,6 +5,7 @@ It ends on SIGTERM and SIGINT, and, with --with-stdin, when its standard input e
 pipe takes its parts along even when it is killed.
 """
 
+import contextlib
 import json
 import os
 import signal
@@ -32,3 +33,9 @@ def end_with(end, with_stdin):
             os.kill(os.getpid(), signal.SIGTERM)
 
         threading.Thread(target=watch, name="stdin", daemon=True).start()
+
+
+@contextlib.contextmanager
+def no_signals():
+    """In the place of a server's own handling of signals, which `end_with` does."""
+    yield

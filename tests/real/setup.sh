@@ -23,7 +23,7 @@ find_python() {
 python=$(find_python)
 key=$({ "$python" -VV; cat "$here/requirements.txt"; } | sha256sum | cut -d' ' -f1)
 if [[ "$(cat "$venv/.requirements" 2>/dev/null)" != "$key" ]]; then
-  echo "Installing the real parts (MLflow, scikit-learn, scorecardpy) into .venv; about 720 MB." >&2
+  echo "Installing the real parts (MLflow, scikit-learn, scorecardpy, mcp, a2a-sdk) into .venv; about 750 MB." >&2
   rm -rf "$venv"
   "$python" -m venv "$venv"
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-input --no-deps -r "$here/requirements.txt" >&2

@@ -249,7 +249,7 @@ impl HttpClient {
         self.exchange(call, credentials, &Sent::default()).await
     }
 
-    fn check(&self, call: &Call) -> Result<(), Problem> {
+    pub(super) fn check(&self, call: &Call) -> Result<(), Problem> {
         let refuse = |what: String| Err(Problem::standard(Standard::Validation, what));
         if let Some(body) = call.body.as_ref().filter(|b| b.len() > self.config.body_bytes_max) {
             return refuse(format!(

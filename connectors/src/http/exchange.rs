@@ -211,7 +211,7 @@ fn turn(call: &mut Call, status: u16, target: &str) -> Result<bool, Problem> {
 }
 
 /// The trouble of an exchange that brought no answer.
-fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
+pub(super) fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
     let (connect, timeout, builder) = (e.is_connect(), e.is_timeout(), e.is_builder());
     let what = format!("{} {}", call.method, shown(&call.url));
     let why = cause(e);

@@ -1,6 +1,7 @@
 //! The connectors against the sandbox, over real loopback sockets. Nothing here sleeps: what takes time is waited for
 //! with a bound.
 
+mod a2a;
 mod agent;
 mod atlas;
 mod authority;
@@ -9,6 +10,9 @@ mod conformance;
 mod digest;
 mod http;
 mod http_full;
+mod loopback;
+mod mcp;
+mod mcp_stdio;
 mod no_panic;
 mod oauth;
 mod real_mlflow;

@@ -12,6 +12,7 @@ use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::AgentDocument;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::atlas::config::{AtlasConfig, MlflowConfig, Poll, TrainingConfig};
+use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::http::{Http, HttpClient, HttpConfig};
 use cpd_connectors::sandbox::{Config, Sandbox, serve};
 
@@ -44,6 +45,10 @@ pub fn impatient() -> HttpClient {
 
 pub fn client(config: HttpConfig) -> HttpClient {
     HttpClient::new(config, Arc::new(SystemClock)).expect("a client can be built")
+}
+
+pub fn authenticator(config: HttpConfig) -> Authenticator {
+    Authenticator::new(client(config), secrets())
 }
 
 pub fn http() -> Http {

@@ -15,6 +15,51 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The members of an object, in insertion order.
 pub type Map = IndexMap<Arc<str>, Value>;
 
+/// The deepest nesting of JSON that was written by this program and is read back.
+pub const WRITTEN_DEPTH_MAX: usize = 384;
+
+/// Reads JSON that this program has written, see [`Value::from_written_json`].
+///
+/// # Errors
+/// Where the text is not that of a `T`, with line and column.
+pub fn read_written<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, serde_json::Error> {
+    if depth_passes(bytes, WRITTEN_DEPTH_MAX) {
+        return Err(de::Error::custom(format!("it is nested more than {WRITTEN_DEPTH_MAX} levels deep")));
+    }
+    let mut text = serde_json::Deserializer::from_slice(bytes);
+    // The bound was looked at above.
+    text.disable_recursion_limit();
+    let value = T::deserialize(&mut text)?;
+    text.end()?;
+    Ok(value)
+}
+
+/// Whether the brackets of a JSON text are nested deeper than that.
+fn depth_passes(text: &[u8], limit: usize) -> bool {
+    // So deep needs that many brackets to open and as many to close.
+    if text.len() <= 2 * limit {
+        return false;
+    }
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in text {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            _ if in_string => {}
+            b'[' | b'{' => {
+                depth += 1;
+                if depth > limit {
+                    return true;
+                }
+            }
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
 /// A JSON value, cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub enum Value {
@@ -105,6 +150,16 @@ impl Value {
         serde_json::from_slice(bytes)
     }
 
+    /// Parses JSON text that this program has written, however deep it is nested within [`WRITTEN_DEPTH_MAX`]. What comes in
+    /// from outside is read to 127 levels ([`Value::from_json`]), and expressions make no more than 128; but a task, an
+    /// outcome or a problem puts a few more around that, and what was recorded must be readable.
+    ///
+    /// # Errors
+    /// Where the text is not JSON, with line and column.
+    pub fn from_written_json(bytes: &[u8]) -> Result<Self, serde_json::Error> {
+        read_written(bytes)
+    }
+
     /// Compact JSON text.
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("a value always prints")
@@ -120,7 +175,7 @@ impl Value {
     /// # Errors
     /// If `thing` does not serialise to JSON (a map with non-string keys, say).
     pub fn from_serialize(thing: &impl Serialize) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(&serde_json::to_vec(thing)?)
+        read_written(&serde_json::to_vec(thing)?)
     }
 
     /// Reads the value as `T`.
@@ -224,7 +279,7 @@ impl Value {
         if finite(&self) {
             return self;
         }
-        Value::from_json(self.to_json().as_bytes()).unwrap_or_default()
+        Value::from_written_json(self.to_json().as_bytes()).unwrap_or_default()
     }
 
     /// Whether both are the same shared thing in memory, or the same scalar. Never walks into a structure.

@@ -167,6 +167,8 @@ pub struct Log {
     published: Arc<Published>,
     poisoned: Option<Arc<Error>>,
     filler: Option<Filler>,
+    /// There was no room in this segment: no spare is asked for.
+    cramped: bool,
 }
 
 impl Log {
@@ -225,8 +227,20 @@ impl Log {
             journal: header.journal,
         };
         let group = Group { bytes: Vec::new(), next, last_frame };
-        let log =
-            Self { files, options, sealed, active, next, last_frame, group, mark, published, poisoned: None, filler };
+        let log = Self {
+            files,
+            options,
+            sealed,
+            active,
+            next,
+            last_frame,
+            group,
+            mark,
+            published,
+            poisoned: None,
+            filler,
+            cramped: false,
+        };
         log.prepare_next();
         Ok((log, recovered))
     }
@@ -239,15 +253,15 @@ impl Log {
         self.check()?;
         let bytes = reserve(entries)?;
         let before: Vec<_> = entries.iter().map(|entry| entry.tail().last()).collect();
-        let mut append = || {
-            self.settle()?;
-            if !self.fits(bytes) {
-                self.roll(bytes)?;
+        let mut outcome = self.try_append(entries, bytes);
+        if matches!(&outcome, Err(error) if error.is_no_space()) && self.give_up_spare() {
+            self.unstage();
+            // Where the streams ended before, or the first entry of each would be linked to itself.
+            for (entry, last) in entries.iter().zip(&before).rev() {
+                entry.tail().advance(entry.next_seq(), *last);
             }
-            let receipts = entries.iter().map(|entry| self.stage(entry)).collect();
-            self.commit().map(|()| receipts)
-        };
-        let outcome = append();
+            outcome = self.try_append(entries, bytes);
+        }
         if outcome.is_err() {
             self.unstage();
             // Now or, if that fails, before the next group.
@@ -258,6 +272,21 @@ impl Log {
             }
         }
         outcome
+    }
+
+    fn try_append(&mut self, entries: &[Entry], bytes: u64) -> Result<Vec<Receipt>> {
+        self.settle()?;
+        if !self.fits(bytes) {
+            self.roll(bytes)?;
+        }
+        let receipts = entries.iter().map(|entry| self.stage(entry)).collect();
+        self.commit().map(|()| receipts)
+    }
+
+    /// Gives back the room that the next segment takes, and returns whether there was any.
+    pub(crate) fn give_up_spare(&mut self) -> bool {
+        self.cramped = true;
+        self.filler.as_ref().is_some_and(Filler::give_up)
     }
 
     /// Returns the record that comes next.
@@ -413,6 +442,7 @@ impl Log {
             None => create_segment(&*self.files, header, false)?,
         };
         self.sealed.push(std::mem::replace(&mut self.active, next).info);
+        self.cramped = false;
         Ok(())
     }
 
@@ -428,7 +458,7 @@ impl Log {
 
     /// Has the next segment filled once this one is half full.
     fn prepare_next(&self) {
-        if let Some(filler) = &self.filler
+        if let Some(filler) = self.filler.as_ref().filter(|_| !self.cramped)
             && self.active.end > self.active.info.header.capacity / 2
         {
             filler.want(self.next_capacity());

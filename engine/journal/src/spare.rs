@@ -7,6 +7,8 @@
 //!
 //! The zeros go out in pieces with a sync each, so that the syncs of the log beside it do not queue behind 64 MiB.
 //!
+//! A spare is room that records may need: when there is none left for them, it is given up, and none is asked for again in this segment.
+//!
 //! The thread never touches a segment; it may fail or find no room, and nothing depends on it.
 
 use std::sync::Arc;
@@ -30,6 +32,8 @@ enum State {
     Idle,
     Wanted(u64),
     Filling,
+    /// It is being filled, and is not wanted any more.
+    Unwanted,
     Ready(Spare),
     Stopped,
 }
@@ -76,6 +80,32 @@ impl Filler {
             }
         }
     }
+
+    /// Gives back the room that a spare takes, finished or not, and returns whether there was one. Waits for the thread to stop filling it: for
+    /// one piece at most.
+    pub(crate) fn give_up(&self) -> bool {
+        let mut state = self.shared.state.lock();
+        match std::mem::replace(&mut *state, State::Idle) {
+            State::Ready(spare) => {
+                drop(spare);
+                self.files.remove(SPARE_NAME).is_ok()
+            }
+            State::Filling | State::Unwanted => {
+                *state = State::Unwanted;
+                self.shared.changed.notify_one();
+                while matches!(*state, State::Unwanted) {
+                    self.shared.changed.wait(&mut state);
+                }
+                true
+            }
+            // One that was taken stays under its name if there was no room to make a segment of it.
+            State::Idle | State::Wanted(_) => self.files.remove(SPARE_NAME).is_ok(),
+            State::Stopped => {
+                *state = State::Stopped;
+                false
+            }
+        }
+    }
 }
 
 impl Drop for Filler {
@@ -98,7 +128,7 @@ fn fill(shared: &Shared, files: &dyn Files) {
             match *state {
                 State::Wanted(bytes) => break bytes,
                 State::Stopped => return,
-                State::Idle | State::Filling | State::Ready(_) => shared.changed.wait(&mut state),
+                State::Idle | State::Filling | State::Unwanted | State::Ready(_) => shared.changed.wait(&mut state),
             }
         };
         *state = State::Filling;
@@ -108,14 +138,16 @@ fn fill(shared: &Shared, files: &dyn Files) {
         if matches!(*state, State::Stopped) {
             return;
         }
+        let wanted = !matches!(*state, State::Unwanted);
         *state = match outcome {
-            Ok(Some(file)) => State::Ready(Spare { file, bytes }),
-            Ok(None) | Err(_) => {
+            Ok(Some(file)) if wanted => State::Ready(Spare { file, bytes }),
+            Ok(_) | Err(_) => {
                 // No room, most likely: what was filled would only be in the way of records.
                 drop(files.remove(SPARE_NAME));
                 State::Idle
             }
         };
+        shared.changed.notify_all();
     }
 }
 
@@ -125,7 +157,7 @@ fn make(shared: &Shared, files: &dyn Files, bytes: u64) -> std::io::Result<Optio
     let zeros = vec![0; PIECE_BYTES];
     let mut filled = 0;
     while filled < bytes {
-        if matches!(*shared.state.lock(), State::Stopped) {
+        if matches!(*shared.state.lock(), State::Stopped | State::Unwanted) {
             return Ok(None);
         }
         let piece = &zeros[..(bytes - filled).min(PIECE_BYTES as u64) as usize];

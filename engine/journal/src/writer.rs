@@ -11,7 +11,7 @@
 //!   [`Writer::try_submit`], and turn new work away where it comes in. Work that was begun can always write its outcome.
 //! - Batches are written in the order in which they were submitted. The entries of a batch stand one behind the other, and each is atomic; the
 //!   batch as a whole is not.
-//! - *Full:* if there is no room, the group stays in memory and is tried again, at growing distances of up to a second, until there is; nothing
+//! - *Full:* if there is no room, what is prepared for the next segment is given up. If that does not help, the group stays in memory and is tried again, at growing distances of up to a second, until there is; nothing
 //!   is lost or reordered. [`Status::Full`] says so.
 //! - *Poisoned:* after any other failure nothing is written any more, and each batch that is pending or comes later is answered with it. Whether
 //!   the records of such a batch exist is open until the journal is opened again.
@@ -457,6 +457,7 @@ fn patiently(log: &mut Log, shared: &Shared, mut act: impl FnMut(&mut Log) -> Re
                 }
                 return Ok(());
             }
+            Err(error) if error.is_no_space() && log.give_up_spare() => {}
             Err(error) if error.is_no_space() => {
                 shared.counters.full.fetch_add(1, Ordering::Relaxed);
                 if !std::mem::replace(&mut full, true) {

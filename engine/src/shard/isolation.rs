@@ -20,7 +20,7 @@ use cpd_journal::Position;
 
 use super::{Shard, Sleeper, cancel_calls};
 use crate::error::Error;
-use crate::load;
+use crate::load::{self, Loaded};
 
 /// A run whose turn panicked.
 pub(super) struct Aside {
@@ -96,11 +96,11 @@ impl Shard {
             self.lose(id, last, &error);
             return;
         }
-        match guarded(|| load::run(&self.shared, id, last)) {
-            Ok(Ok((run, chain))) => {
+        match guarded(|| load::whole(&self.shared, id, last)) {
+            Ok(Ok(Loaded { run, chain, snapshot })) => {
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.durable_seq = chain.next_seq();
-                    (slot.run, slot.chain, slot.wake) = (run, chain, None);
+                    (slot.run, slot.chain, slot.snapshot, slot.wake) = (run, chain, snapshot, None);
                     slot.mailbox.extend(outcome.map(|input| (input, None)));
                 } else {
                     self.sleeping.insert(id, Sleeper { last, wake: None });

@@ -204,6 +204,36 @@ async fn a_start_needs_nothing_of_an_index_but_the_rows_of_open_runs() {
     engine.stop().await.unwrap();
 }
 
+/// A value nested 129 levels deep was recorded and could not be read again: the next process had lost the run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_nesting_was_recorded_is_read_again() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let engine = open(dir.path(), &world).await;
+    let body = "do:
+  - deep:
+      try:
+        - a: { set: { b: { c: { d: { all: '${ $context }' } } } }, export: { as: '$context + { last: . }' }, then: a }
+      catch:
+        do: [ { raise: { raise: { error: { type: 'urn:x', status: 500, title: X, detail: too deep } } } } ]
+      then: exit";
+    register(&engine, "w", body).await;
+    let outer = "do:
+  - a: { call: test.gate, with: {} }
+  - nest: { for: { each: n, in: '[range(40)]' }, do: [ { a: { set: { b: { c: { d: '${ $context }' } } }, export: { as: '{ last: . }' } } } ] }";
+    register(&engine, "grow", &outer.replace("range(40)", "range(31)")).await;
+    world.gate.open();
+    for name in ["w", "grow"] {
+        let run = engine.start(name).go().await.unwrap();
+        let end = tokio::time::timeout(crate::support::LONG, run.result()).await.unwrap().unwrap();
+        let view = cpd_engine::view::View::open(dir.path()).unwrap();
+        let history = view.history(run.id()).unwrap();
+        let replayed = cpd_engine::replay::replay(&history, None, |_| {}).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+        assert!(replayed.divergence.is_none(), "{:?}", replayed.divergence);
+        assert_eq!(replayed.run.phase.name(), end.status());
+    }
+    engine.stop().await.unwrap();
+}
+
 /// Changes a row of an index that nobody has open.
 fn change(data: &std::path::Path, space: Space, key: &[u8], value: &[u8]) {
     let index = open_or_rebuild(Driver::Fjall, &data.join("index/fjall"), Lsn(u64::MAX)).expect("an index").index;

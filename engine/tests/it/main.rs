@@ -5,6 +5,7 @@ mod crashes;
 mod dropping;
 mod effects;
 mod events;
+mod full;
 mod looking;
 mod secrets;
 mod starting;

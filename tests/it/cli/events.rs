@@ -32,6 +32,20 @@ fn a_signalled_run_goes_on_with_what_it_heard() {
 }
 
 #[test]
+fn last_is_the_run_that_was_asked_for_and_not_one_that_it_started() {
+    let place = Place::new();
+    place.write("kid.yaml", workflow("kid", "  - a: { set: { n: '${ .n }' } }\n"));
+    let run = "  - c: { run: { workflow: { namespace: test, name: kid, version: latest, input: { n: 1 } } } }\n";
+    place.write("par.yaml", workflow("par", run));
+    place.cpd(&["register", "kid.yaml", "par.yaml"]).exits(0);
+    // A child's id is as old as its parent's and random beyond that: which sorts last is chance.
+    for _ in 0..5 {
+        let id = place.cpd(&["run", "par", "--json"]).exits(0).json()["runId"].clone();
+        assert_eq!(place.cpd(&["show", "last", "--json"]).exits(0).json()["runId"], id);
+    }
+}
+
+#[test]
 fn input_that_does_not_fit_the_schema_faults_the_run_and_says_where() {
     let place = Place::new();
     let text = workflow("strict", "  - a: { set: { ok: true } }\n");

@@ -1,4 +1,4 @@
-//! The real parts of the tests: an MLflow server, a training service that trains, the German credit data. The programs are
+//! The real parts of the tests: an MLflow server, a training service that trains, the German credit data, an MCP server, an A2A agent. The programs are
 //! in `tests/real/`; this starts and stops them.
 //!
 //! `CPD_REAL_PARTS` says what to do:
@@ -82,6 +82,30 @@ impl RealParts {
             command.args(["--crash-at", stage]);
         }
         Part::start(command, &state.join("training.log"))
+    }
+}
+
+impl RealParts {
+    /// An MCP server over streamable HTTP; with `json` it answers with JSON instead of event streams.
+    pub fn mcp_server(&self, dir: &Path, json: bool) -> Part {
+        let mut command = self.command("mcp_server.py");
+        command.args(json.then_some("--json"));
+        Part::start(command, &dir.join("mcp.log"))
+    }
+
+    /// The command and the arguments of the same server over standard input and output.
+    pub fn mcp_stdio(&self) -> (String, [String; 2]) {
+        let script = self.scripts.join("mcp_server.py");
+        (self.python.to_string_lossy().into_owned(), [script.to_string_lossy().into_owned(), "--stdio".into()])
+    }
+
+    /// An A2A agent; with a version its card offers only that one.
+    pub fn a2a_agent(&self, dir: &Path, version: Option<&str>) -> Part {
+        let mut command = self.command("a2a_agent.py");
+        if let Some(version) = version {
+            command.args(["--version", version]);
+        }
+        Part::start(command, &dir.join("a2a.log"))
     }
 }
 

@@ -82,7 +82,29 @@ pub struct Listening {
     pub closing: bool,
 }
 
+/// Everything that an [`Inbox`] is made of, for whoever writes a state down.
+pub struct InboxParts<'a> {
+    /// Those that still matter, in order of number.
+    pub events: &'a VecDeque<Received>,
+    /// The number that the next one gets.
+    pub next: u64,
+    /// The identities of the events that are remembered, oldest first.
+    pub remembered: &'a VecDeque<Arc<str>>,
+}
+
 impl Inbox {
+    /// Everything that it is made of.
+    pub fn parts(&self) -> InboxParts<'_> {
+        // `seen` is the set of `order`.
+        let Inbox { events, next, seen: _, order } = self;
+        InboxParts { events, next: *next, remembered: order }
+    }
+
+    /// An inbox of such parts.
+    pub fn from_parts(events: VecDeque<Received>, next: u64, remembered: VecDeque<Arc<str>>) -> Self {
+        Self { events, next, seen: remembered.iter().cloned().collect(), order: remembered }
+    }
+
     fn identity(event: &Value) -> Option<Arc<str>> {
         let part = |key: &str| event.get(key).and_then(Value::as_str);
         part("id").map(|id| Arc::from(format!("{}\n{id}", part("source").unwrap_or(""))))

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 
-use cpd_journal::files::{Files, SimFiles};
-use cpd_journal::{Batch, Chain, Error, Log, Lsn, Receipt, Status, Writer, WriterOptions};
+use cpd_journal::files::{Files, Mode, SimFiles};
+use cpd_journal::{Batch, Chain, Error, Log, Lsn, Options, Receipt, Status, Writer, WriterOptions};
 
 use crate::kit::{Bench, entry, everything, small, stream};
 
@@ -146,6 +146,48 @@ fn full_disk_is_waited_out_and_nothing_is_lost_or_reordered() {
     let files: Arc<dyn Files> = Arc::new(files);
     let bench = Bench::open(&files, small()).expect("the journal");
     assert_eq!(bench.acknowledged.iter().map(|s| s.0.0[0]).collect::<Vec<_>>(), (0..60).collect::<Vec<_>>());
+}
+
+/// The zeros of the next segment held the last free room, and records waited for it for ever.
+#[test]
+fn the_room_that_a_spare_takes_is_given_to_records_when_there_is_no_other() {
+    let options =
+        Options { fill_ahead: true, segment_bytes: 64 << 10, first_segment_bytes: 8 << 10, ..Options::default() };
+    for through_writer in [false, true] {
+        let files = SimFiles::new();
+        let (mut log, _) = Log::open_files(Arc::new(files.clone()), options.clone()).expect("a journal");
+        let (first, chain) = entry(&Chain::start(stream(1)), &[20]);
+        // Too large for the first segment: the next one grows, and more than half of it is used at once.
+        let (second, chain) = entry(&chain, &[10_000]);
+        log.append(&[first]).expect("an append");
+        log.append(&[second]).expect("an append");
+        let spare = || files.open("spare", Mode::Read).and_then(|file| file.length()).unwrap_or(0);
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while spare() < 32 << 10 {
+            assert!(std::time::Instant::now() < deadline, "the spare is filled in time");
+            std::thread::yield_now();
+        }
+        files.set_capacity(Some(files.used()));
+        let (third, chain) = entry(&chain, &[3_000]);
+        let (fourth, _) = entry(&chain, &[1_000]);
+        if through_writer {
+            let status = Arc::new(|status: Status| assert!(!matches!(status, Status::Full), "there was room"));
+            let options = WriterOptions { on_status: Some(status), ..WriterOptions::default() };
+            let writer = Writer::spawn_with(log, options).expect("a writer");
+            writer.append(vec![third]).expect("an append");
+            writer.append(vec![fourth]).expect("an append");
+            assert_eq!((writer.stats().full, writer.stats().panics), (0, 0));
+            writer.close().expect("a close");
+        } else {
+            log.append(&[third]).expect("an append");
+            log.append(&[fourth]).expect("an append");
+            assert_eq!(spare(), 0, "no other one is begun");
+            log.close().expect("a close");
+        }
+        let files: Arc<dyn Files> = Arc::new(files);
+        let bench = Bench::open(&files, options.clone()).expect("the journal");
+        assert_eq!(bench.acknowledged.len(), 4);
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Reader;
 use crate::Value;
+use crate::definition::diagnostic::Span;
 use crate::definition::names;
 use crate::definition::yaml::Yaml;
 use crate::value::Map;
@@ -48,8 +49,9 @@ impl<'a> Reader<'a> {
         self.object(scheme, &what)?;
         if let Some(secret) = scheme.get("use") {
             let name = self.text(secret, &format!("{what}.use"))?;
-            self.secret_is_declared(name, secret);
+            self.secret_is_declared(name, secret.mark);
         } else {
+            self.secrets_are_declared(scheme);
             self.plain_credentials(scheme);
         }
         let mut out = Map::new();
@@ -57,13 +59,13 @@ impl<'a> Reader<'a> {
         Some(Value::from(out))
     }
 
-    fn secret_is_declared(&mut self, name: &str, yaml: &'a Yaml) {
+    pub fn secret_is_declared(&mut self, name: &str, place: Span) {
         if self.components.secrets.iter().any(|s| **s == *name) {
             return;
         }
         let secrets = self.components.secrets.clone();
         let message = format!("there is no secret `{name}` in `use.secrets`");
-        self.unknown_name("unknown-secret", yaml.mark, message, name, names::texts(&secrets));
+        self.unknown_name("unknown-secret", place, message, name, names::texts(&secrets));
         if let Some(d) = self.found.last_mut() {
             d.hint.get_or_insert_with(|| format!("declare it: `use: {{ secrets: [ {name} ] }}`"));
         }

@@ -23,12 +23,13 @@ impl<'a> Reader<'a> {
     pub fn schema(&mut self, yaml: &'a Yaml, key: &str) -> Option<Schema> {
         let yaml = yaml.get("schema")?;
         let what = format!("`{key}.schema`");
+        let format_is = format!("`{key}.schema.format`");
         let fields = self.fields(yaml, &what, &["format", "document", "resource"])?;
         if let Some(format) = fields.get("format")
-            && let Some(text) = self.text(format, &format!("`{key}.schema.format`"))
+            && let Some(text) = self.text(format, &format_is)
             && text.split(':').next() != Some("json")
         {
-            let d = self.error("unknown-value", format.mark, format!("{what}.format: found `{text}`"));
+            let d = self.error("unknown-value", format.mark, format!("{format_is}: found `{text}`"));
             d.label = Some("expected `json`".into());
         }
         if let Some(member) = fields.member("resource") {

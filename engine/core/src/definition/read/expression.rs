@@ -180,6 +180,23 @@ impl<'a> Reader<'a> {
         } else if self.components.secrets.is_empty() {
             let d = self.error("unknown-secret", place, "`$secrets` is mentioned, and `use.secrets` names none");
             d.hint = Some("declare it: `use: { secrets: [ my_token ] }`".into());
+        } else {
+            self.secrets_are_declared(yaml);
+        }
+    }
+
+    /// A secret that is not declared would be null, and a call would go out with the text `null` for a token.
+    pub fn secrets_are_declared(&mut self, yaml: &Yaml) {
+        match &yaml.children {
+            Children::Map(members) => members.iter().for_each(|m| self.secrets_are_declared(&m.value)),
+            Children::List(items) => items.iter().for_each(|n| self.secrets_are_declared(n)),
+            Children::None => {
+                let Some(text) = yaml.text().filter(|t| t.contains("${")) else { return };
+                for (name, at) in secret_names(text) {
+                    let place = position::locate(self.source, yaml, at, at + name.len());
+                    self.secret_is_declared(name, place);
+                }
+            }
         }
     }
 
@@ -201,6 +218,21 @@ impl<'a> Reader<'a> {
             }
         }
     }
+}
+
+/// The secrets that a text names, as `$secrets.name`, `$secrets["name"]` or `$secrets."name"`, and where in it the names stand.
+fn secret_names(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    const VARIABLE: &str = "$secrets";
+    text.match_indices(VARIABLE).filter_map(move |(at, _)| {
+        let start = at + VARIABLE.len();
+        let rest = &text[start..];
+        let path = rest.trim_start_matches([' ', '.', '[']);
+        let (path, quoted) = path.strip_prefix('"').map_or((path, false), |p| (p, true));
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let end = path.find(|c| if quoted { c == '"' } else { !plain(c) }).unwrap_or(path.len());
+        let accessed = rest.trim_start().starts_with(['.', '[']);
+        (accessed && end > 0).then(|| (&path[..end], start + rest.len() - path.len()))
+    })
 }
 
 /// The first text that mentions a variable, and where in it.

@@ -10,7 +10,7 @@ use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::{Class, OperationSpec};
 use crate::definition::names;
-use crate::definition::plan::{Action, Call, NodeId};
+use crate::definition::plan::{Action, Call};
 use crate::definition::resolve::Reference;
 use crate::definition::yaml::Yaml;
 use crate::value::Map;
@@ -20,7 +20,7 @@ pub const WORKFLOW: &str = "workflow.run";
 
 impl<'a> Reader<'a> {
     /// `run`
-    pub fn run(&mut self, id: NodeId, yaml: &'a Yaml, within: &Within) -> Option<Action> {
+    pub fn run(&mut self, yaml: &'a Yaml, within: &Within) -> Option<Action> {
         let kinds = ["container", "script", "shell", "workflow"];
         let known: Vec<&str> = kinds.into_iter().chain(["await", "return"]).collect();
         let fields = self.fields(yaml, "`run`", &known)?;
@@ -48,7 +48,6 @@ impl<'a> Reader<'a> {
         let operation = self.operation(yaml, Reference { name: &name, version: None, catalog: None })?;
         self.arguments(&operation, Some(yaml), &yaml.value, yaml);
         let with = self.arguments_of(yaml, &yaml.value, within)?;
-        let _ = id;
         Some(Action::Call(Call { operation, with }))
     }
 

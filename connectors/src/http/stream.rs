@@ -1,0 +1,160 @@
+//! An answer that is read while it comes: server-sent events.
+//!
+//! [`HttpClient::stream`] is [`HttpClient::send`] for an answer that may be an event stream: its pieces go to the caller, who says when
+//! there was enough. The limits are the same: time to connect, time in all, bytes in all. Any other answer is gathered
+//! as usual. Redirects are not followed. [`HttpClient::library`] lends the client below to a protocol that sends for itself.
+
+use std::error::Error as _;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use cpd_connector_api::guard::{ended, within};
+use cpd_connector_api::{Class, Problem, Request};
+use reqwest::Url;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+
+use super::answer::Answer;
+use super::client::{Call, HttpClient, IDEMPOTENCY_KEY, is_loopback, shown};
+use super::exchange::no_answer;
+use super::verdict::Trouble;
+
+/// What came back.
+#[derive(Debug)]
+pub enum Streamed {
+    /// An event stream, of which the caller took what it wanted.
+    Enough(Answer),
+    /// An event stream that ended before the caller had enough.
+    Ended(Answer),
+    /// Something else, whole.
+    Whole(Answer),
+}
+
+impl HttpClient {
+    /// The library's client for an address, once the address is held against the allowed hosts.
+    ///
+    /// # Errors
+    /// If the address may not be called.
+    pub fn library(&self, url: &Url) -> Result<&reqwest::Client, Problem> {
+        self.allowed(url)?;
+        Ok(if is_loopback(url) { &self.direct } else { &self.proxied })
+    }
+
+    /// Makes one exchange and hands the pieces of an event stream to `take` until it says that there was enough.
+    ///
+    /// # Errors
+    /// If there is no answer, or none that may be taken, or a stream that breaks off.
+    pub async fn stream(
+        &self,
+        mut call: Call,
+        request: &Request,
+        take: impl FnMut(&[u8]) -> ControlFlow<()> + Send,
+    ) -> Result<Streamed, Trouble> {
+        if !call.headers.contains_key(IDEMPOTENCY_KEY) {
+            let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
+            call.headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        self.check(&call).map_err(Trouble::Refused)?;
+        if let Some(why) = ended(request, &**self.clock()) {
+            return Err(Trouble::failed(why.problem("before anything was sent")));
+        }
+        let (class, doing) = (call.class, format!("while {} {} was under way", call.method, shown(&call.url)));
+        match within(request, &**self.clock(), self.streamed(call, take)).await {
+            Ok(done) => done,
+            Err(why) => Err(Trouble::uncertain(class, why.problem(&doing))),
+        }
+    }
+
+    async fn streamed(
+        &self,
+        call: Call,
+        mut take: impl FnMut(&[u8]) -> ControlFlow<()> + Send,
+    ) -> Result<Streamed, Trouble> {
+        let limit = Duration::from_millis(self.config().timeout_ms);
+        let mut sending = self
+            .library(&call.url)
+            .map_err(Trouble::Refused)?
+            .request(call.method.clone(), call.url.clone())
+            .headers(call.headers.clone())
+            .timeout(call.timeout.map_or(limit, |own| own.min(limit)));
+        if let Some(body) = &call.body {
+            sending = sending.body(body.clone());
+        }
+        let mut response = sending.send().await.map_err(|e| no_answer(&call, e))?;
+        let mut answer = Answer {
+            method: call.method.clone(),
+            url: call.url.clone(),
+            status: response.status().as_u16(),
+            sent: call.headers.clone(),
+            headers: std::mem::take(response.headers_mut()),
+            body: Bytes::new(),
+            class: call.class,
+            took_effect: false,
+            received: self.clock().now(),
+        };
+        let most = self.config().answer_bytes_max;
+        let good = (200..300).contains(&answer.status);
+        let events = good && answer.header(CONTENT_TYPE).is_some_and(is_event_stream);
+        let (mut body, mut seen) = (BytesMut::new(), 0usize);
+        loop {
+            let chunk = match response.chunk().await {
+                Ok(Some(chunk)) => chunk,
+                Ok(None) => break,
+                Err(_) if !good => break,
+                Err(e) => {
+                    let why = if e.is_timeout() { "time ran out".to_owned() } else { innermost(&e.without_url()) };
+                    return Err(answer.unusable(&format!("the body broke off after {seen} bytes: {why}")));
+                }
+            };
+            seen += chunk.len();
+            if seen > most && good {
+                return Err(too_large(&answer, most));
+            }
+            if events {
+                if take(&chunk).is_break() {
+                    return Ok(Streamed::Enough(answer));
+                }
+            } else {
+                body.extend_from_slice(&chunk[..chunk.len().min(most - body.len())]);
+                if body.len() == most && !good {
+                    break;
+                }
+            }
+        }
+        if events {
+            return Ok(Streamed::Ended(answer));
+        }
+        answer.body = body.freeze();
+        Ok(Streamed::Whole(answer))
+    }
+}
+
+/// The trouble of an answer that is too large: the request took effect.
+fn too_large(answer: &Answer, most: usize) -> Trouble {
+    let problem = answer.problem(&format!(
+        "{} {} answered {} with more than {most} bytes, expected at most that",
+        answer.method,
+        shown(&answer.url),
+        answer.status,
+    ));
+    match answer.class {
+        Class::AtMostOnce => Trouble::Unknown(problem),
+        Class::Safe | Class::Idempotent => Trouble::Refused(problem),
+    }
+}
+
+/// Whether the content type is that of server-sent events.
+pub fn is_event_stream(content_type: &str) -> bool {
+    content_type.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("text/event-stream")
+}
+
+/// The innermost reason of a library's error.
+pub fn innermost(e: &reqwest::Error) -> String {
+    let mut last = e.to_string();
+    let mut next = e.source();
+    while let Some(inner) = next {
+        last = inner.to_string();
+        next = inner.source();
+    }
+    last
+}
