@@ -13,6 +13,7 @@ use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::expression::{Program, Template};
 use crate::policy::Policy;
+use crate::resource::Resources;
 use crate::validation::Schema;
 
 /// SHA-256 of what a plan, policy or agent is made of.
@@ -61,6 +62,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// What names were resolved to, in order of name.
     pub pins: Vec<Pin>,
+    /// The documents that it refers to, as they were when it was registered.
+    pub resources: Resources,
     /// `use.secrets`: the names of the secrets that its calls may mention.
     pub secrets: Vec<Arc<str>>,
     /// `metadata.cpd.idempotency.key`, evaluated on the transformed input when no key is given at the start.
@@ -103,6 +106,10 @@ pub enum PinKind {
     Agent,
     /// A workflow that is run by this one.
     Workflow,
+    /// How a call may be repeated, as its connector said: its name is the task's reference, its version the class.
+    Class,
+    /// A document at an address: its name is the address as written, its version the media type that the server named.
+    Resource,
 }
 
 /// One task.
@@ -264,6 +271,19 @@ pub struct Call {
     pub operation: OperationSpec,
     /// `with`
     pub with: Template,
+    /// Expressions about the messages of a subscription.
+    pub conditions: Conditions,
+}
+
+/// What a subscription asks about each message. All absent for other calls.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// `subscription.filter`: which messages count.
+    pub filter: Option<Arc<Program>>,
+    /// `consume.while`
+    pub proceed: Option<Arc<Program>>,
+    /// `consume.until`
+    pub until: Option<Arc<Program>>,
 }
 
 /// A policy decision.
@@ -286,6 +306,9 @@ pub struct For {
     pub condition: Option<Program>,
     /// The body. Its nodes' locals end with the item's and the index's variable.
     pub body: Vec<NodeId>,
+    /// Whether each iteration begins with its item and the outputs of all become the loop's (`foreach`), instead of each
+    /// beginning with the output of the one before.
+    pub gather: bool,
 }
 
 /// A `listen`: which events, how many, and what is done with each.

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::Value;
-use crate::definition::plan::{Action, NodeId, Plan, Then};
+use crate::definition::plan::{Action, For, NodeId, Plan, Then};
 use crate::problem::{Problem, Standard};
 use crate::time::Timestamp;
 use crate::value::Map;
@@ -253,12 +253,12 @@ impl Run {
                 act.status = Status::Trying { attempt: 1, attempt_deadline, jumps: 0 };
                 self.begin_list(id, body, at, commands);
             }
-            Action::For(_) => {
+            Action::For(looped) => {
                 act.status = Status::Loop {
                     items: items.cloned().unwrap_or_default(),
                     index: 0,
                     between: true,
-                    carry: act.input.clone(),
+                    carry: if looped.gather { Value::from(Vec::new()) } else { act.input.clone() },
                     jumps: 0,
                 };
                 self.agenda.push_back(id);
@@ -419,9 +419,14 @@ impl Run {
 
     /// The list of an act is through.
     fn list_ended(&mut self, id: ActId, output: Value, at: Timestamp, commands: &mut Vec<Command>) {
+        let plan = self.plan.clone();
         let act = self.act_mut(id).expect("a live act");
         if let Status::Loop { between, carry, index, jumps, .. } = &mut act.status {
-            (*between, *carry, *index, *jumps) = (true, output, *index + 1, 0);
+            match (&plan.node(act.node).action, &mut *carry) {
+                (Action::For(For { gather: true, .. }), Value::Arr(outputs)) => Arc::make_mut(outputs).push(output),
+                _ => *carry = output,
+            }
+            (*between, *index, *jumps) = (true, *index + 1, 0);
             self.agenda.push_back(id);
             return;
         }
@@ -578,8 +583,9 @@ impl Run {
                 if *between && now == coming && items.as_array().is_some_and(|i| (*now as usize) < i.len()) =>
             {
                 *between = false;
-                let input = carry.clone();
                 let Action::For(looped) = &node.action else { unreachable!("only a for is a loop") };
+                let item = || items.as_array().and_then(|i| i.get(*now as usize)).cloned().unwrap_or_default();
+                let input = if looped.gather { item() } else { carry.clone() };
                 self.settle(id);
                 match looped.body.first() {
                     Some(first) => self.spawn_in_list(id, *first, input, at),

@@ -34,5 +34,6 @@ pub mod verify;
 
 pub use event::{Command, Event, Export, Handling, Piece, Resolution};
 pub use ids::{ActId, RunId};
+pub use scope::Frozen;
 pub use state::{Act, CallPhase, Phase, Run, Status, WakeSource};
 pub use turn::{Env, Input, Rejected, Turn, start_key};

@@ -5,11 +5,11 @@ use std::cell::OnceCell;
 
 use crate::Value;
 use crate::definition::plan::Node;
-use crate::expression::{Global, Scope, Uses};
+use crate::expression::{EvalError, Global, Limits, Program, Scope, Uses};
 use crate::json;
 use crate::time::Timestamp;
 
-use super::state::{Act, Run};
+use super::state::{Act, Binding, Run};
 use super::turn::Env;
 
 /// A place in a definition where expressions are evaluated, during a run.
@@ -49,22 +49,25 @@ impl<'a> Place<'a> {
 
     /// Evaluates with `.` being `dot`.
     pub(super) fn with<T>(&self, uses: &Uses, dot: &Value, f: impl FnOnce(&Scope<'_>) -> T) -> T {
-        let null = Value::Null;
         let mut scope = Scope::new(dot, self.env.limits).locals(self.locals).now(self.env.at);
         for global in Global::ALL.into_iter().filter(|g| uses.global(*g)) {
-            let value = match global {
-                Global::Context => &self.run.context,
-                Global::Input => self.input.unwrap_or(&null),
-                Global::Output => self.output.unwrap_or(&null),
-                Global::Task => self.task.get_or_init(|| self.describe_task()),
-                Global::Workflow => self.workflow.get_or_init(|| self.describe_workflow()),
-                Global::Runtime => self.env.runtime,
-                // Secrets are looked up at the moment of a call; callers have no claims yet.
-                Global::Secrets | Global::Authorization => &null,
-            };
-            scope = scope.with(global, value);
+            scope = scope.with(global, self.value(global));
         }
         f(&scope)
+    }
+
+    fn value(&self, global: Global) -> &Value {
+        static NULL: Value = Value::Null;
+        match global {
+            Global::Context => &self.run.context,
+            Global::Input => self.input.unwrap_or(&NULL),
+            Global::Output => self.output.unwrap_or(&NULL),
+            Global::Task => self.task.get_or_init(|| self.describe_task()),
+            Global::Workflow => self.workflow.get_or_init(|| self.describe_workflow()),
+            Global::Runtime => self.env.runtime,
+            // Secrets are looked up at the moment of a call; callers have no claims yet.
+            Global::Secrets | Global::Authorization => &NULL,
+        }
     }
 
     fn describe_task(&self) -> Value {
@@ -93,4 +96,33 @@ fn date(at: Timestamp) -> Value {
         "iso8601": at.to_string(),
         "epoch": { "seconds": at.as_secs(), "milliseconds": at.as_millis() },
     })
+}
+
+/// What an expression saw at its place when this was made, to be asked again about other data.
+#[derive(Clone, Debug)]
+pub struct Frozen {
+    globals: Vec<(Global, Value)>,
+    locals: Vec<Value>,
+    at: Timestamp,
+    limits: Limits,
+}
+
+impl Frozen {
+    /// What an expression in the arguments of that act's call can see.
+    pub fn of_call(run: &Run, act: &Act, uses: &Uses, env: &Env<'_>) -> Self {
+        let locals = Binding::flatten(act.bindings.as_ref());
+        let place = Place::new(run, act, run.node_of(act), env, &locals).input(&act.input);
+        let globals = Global::ALL.into_iter().filter(|g| uses.global(*g));
+        let globals = globals.map(|g| (g, place.value(g).clone())).collect();
+        Self { globals, locals: locals.clone(), at: env.at, limits: env.limits.clone() }
+    }
+
+    /// Whether `program` holds with `.` being `dot`.
+    ///
+    /// # Errors
+    /// If the expression fails.
+    pub fn holds(&self, program: &Program, dot: &Value) -> Result<bool, EvalError> {
+        let scope = Scope::new(dot, &self.limits).locals(&self.locals).now(self.at);
+        program.test(&self.globals.iter().fold(scope, |scope, (global, value)| scope.with(*global, value)))
+    }
 }

@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn task(&mut self, id: NodeId, member: &'a Member, within: &Within) {
+    pub fn task(&mut self, id: NodeId, member: &'a Member, within: &Within) {
         let what = format!("task `{}`", member.key);
         let yaml = &member.value;
         let Some(members) = self.object(yaml, &what) else { return };
@@ -267,7 +267,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
+    pub fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
         let ids: BTreeMap<&str, NodeId> = list.iter().rev().map(|(m, id)| (&*m.key, *id)).collect();
         for jump in jumps {
             let target = ids.get(jump.target).copied();
