@@ -6,12 +6,14 @@
 //! 4. The call goes out as one of `call: http` does: the same client, limits, authentication, verdicts and outputs.
 //!
 //! The catalog's `openapi.call` says at-most-once, the strictest; [`class_of`] and [`check`] tell the class of the operation
-//! at hand from the document alone.
+//! at hand from the document alone. When a definition is registered, its calls are held against the document as far as they
+//! can be: the operation, the names of parameters, and values that are no expressions.
 //!
 //! Not done here: checking values against the document's schemas (the server does), following references to other
 //! documents, a second server of a list, XML from objects.
 
 mod body;
+mod find;
 mod operation;
 mod place;
 mod reference;
@@ -20,7 +22,7 @@ mod style;
 
 use std::sync::Arc;
 
-use cpd_connector_api::attachment::Resource;
+use cpd_connector_api::attachment::{Planned, Resource, Resources};
 use cpd_connector_api::secret::Redactor;
 use cpd_connector_api::{
     BoxFuture, Class, Connector, Map, OperationSpec, Outcome, Problem, Request, Standard, Value, json, schema,
@@ -33,7 +35,7 @@ use crate::authentication::{self, Authenticator, Policy};
 use crate::document::{self, Kept};
 use crate::http::{Output, class_of as class_of_method};
 
-/// A document that is larger is read aside, so that other calls go on meanwhile.
+/// A document of this size is read on a thread of its own.
 const ASIDE_BYTES_MIN: usize = 64 * 1024;
 
 /// The connector `openapi`.
@@ -62,8 +64,8 @@ pub fn class_of(document: &str, operation_id: &str) -> Option<Class> {
 /// A `configuration` problem that says what is wrong with the document or the id.
 pub fn check(document: &str, operation_id: &str) -> Result<Class, Problem> {
     let root = document::parse(document).map_err(wrong)?;
-    operation::dialect(&root)?;
-    operation::find(&root, operation_id).map(|found| class_of_method(found.method))
+    find::dialect(&root)?;
+    find::find(&root, operation_id).map(|found| class_of_method(found.method))
 }
 
 fn spec() -> OperationSpec {
@@ -90,7 +92,7 @@ fn spec() -> OperationSpec {
 }
 
 /// The schema of a document that a definition refers to.
-pub(crate) fn external() -> Value {
+fn external() -> Value {
     let text = json!({"type": "string", "minLength": 1});
     json!({
         "type": "object", "additionalProperties": false, "required": ["endpoint"],
@@ -109,14 +111,29 @@ pub(crate) fn external() -> Value {
 }
 
 /// The pinned document that `with` names.
-pub(crate) fn pinned<'a>(request: &'a Request, member: &str) -> Result<&'a Resource, Problem> {
-    let endpoint = request.input.get(member).and_then(|d| d.get("endpoint"));
+fn pinned<'a>(with: &Value, resources: &'a Resources) -> Result<&'a Resource, Problem> {
+    let endpoint = with.get("document").and_then(|d| d.get("endpoint"));
     let uri = endpoint.and_then(|e| e.as_str().or_else(|| e.get("uri")?.as_str())).unwrap_or("");
-    request.resources.get(uri)
+    resources.get(uri)
+}
+
+/// Whether a text of a definition is only known when the call is made.
+fn computed(text: &str) -> bool {
+    text.contains("${")
+}
+
+/// Whether anything in a value of a definition is only known when the call is made.
+fn mentions(value: &Value) -> bool {
+    match value {
+        Value::Str(text) => computed(text),
+        Value::Arr(items) => items.iter().any(mentions),
+        Value::Obj(members) => members.values().any(mentions),
+        Value::Null | Value::Bool(_) | Value::Num(_) => false,
+    }
 }
 
 /// Checks the operation's name and the shape of `with`.
-pub(crate) fn admitted(spec: &OperationSpec, request: &Request) -> Result<(), Problem> {
+fn admitted(spec: &OperationSpec, request: &Request) -> Result<(), Problem> {
     if request.operation != spec.name {
         let what = format!("found operation {:?}, expected {:?}", request.operation, spec.name);
         return Err(Problem::standard(Standard::Configuration, what));
@@ -130,18 +147,6 @@ pub(crate) fn admitted(spec: &OperationSpec, request: &Request) -> Result<(), Pr
     }
 }
 
-/// Runs work on a document here, or aside if the document is large.
-pub(crate) async fn aside<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Problem> {
-    if bytes < ASIDE_BYTES_MIN {
-        return Ok(work());
-    }
-    let ended = tokio::task::spawn_blocking(work).await;
-    ended.map_err(|e| Problem::standard(Standard::Runtime, format!("read the document: the work ended early ({e})")))
-}
-
 impl Connector for OpenApi {
     fn name(&self) -> &str {
         "openapi"
@@ -149,6 +154,23 @@ impl Connector for OpenApi {
 
     fn operations(&self) -> Vec<OperationSpec> {
         vec![(*self.spec).clone()]
+    }
+
+    fn examine(&self, planned: &Planned<'_>) -> Result<Option<Class>, Problem> {
+        let member = |name: &str| planned.with.get(name).filter(|v| !v.is_null());
+        let Some(id) = member("operationId").and_then(Value::as_str).filter(|id| !computed(id)) else {
+            return Ok(None);
+        };
+        let operation = self.kept(pinned(planned.with, planned.resources)?, id)?;
+        let none = Map::new();
+        match member("parameters") {
+            None => drop(place(&operation, &none, "examined", &mut Redactor::default())?),
+            Some(Value::Obj(given)) if given.values().any(mentions) => place::check_names(&operation, given)?,
+            Some(Value::Obj(given)) => drop(place(&operation, given, "examined", &mut Redactor::default())?),
+            // An expression, or what the schema does not let through.
+            Some(_) => {}
+        }
+        Ok(Some(operation.class))
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
@@ -175,7 +197,7 @@ impl OpenApi {
         admitted(&self.spec, request)?;
         let input = |name: &str| request.input.get(name).filter(|v| !v.is_null());
         let policy = input("authentication").map(Policy::read).transpose()?;
-        let resource = pinned(request, "document")?;
+        let resource = pinned(&request.input, &request.resources)?;
         let operation = self.operation(resource, input("operationId").and_then(Value::as_str).unwrap_or("")).await?;
         let none = Map::new();
         let given = input("parameters").and_then(Value::as_object).unwrap_or(&none);
@@ -184,18 +206,25 @@ impl OpenApi {
         Ok(Wanted { placed, policy, output: Output::of(input("output").and_then(Value::as_str)) })
     }
 
+    /// The operation, read aside if the document is large, so that other calls go on meanwhile.
     async fn operation(&self, resource: &Resource, id: &str) -> Result<Arc<Operation>, Problem> {
+        if resource.content.len() < ASIDE_BYTES_MIN {
+            return self.kept(resource, id);
+        }
+        let (connector, resource, id) = (self.clone(), resource.clone(), id.to_owned());
+        let read = tokio::task::spawn_blocking(move || connector.kept(&resource, &id));
+        read.await.map_err(|e| Problem::standard(Standard::Runtime, format!("read the OpenAPI document: {e}")))?
+    }
+
+    /// The operation, as it was read before or is now.
+    fn kept(&self, resource: &Resource, id: &str) -> Result<Arc<Operation>, Problem> {
         // The address is part of what was read: servers may be relative to it.
         let key = format!("{id}\n{}", resource.uri);
         if let Some(kept) = self.operations.get(&resource.content, &key) {
             return Ok(kept);
         }
-        let (document, id) = (resource.clone(), id.to_owned());
-        let read = move || {
-            let root = document::parse(document.text()?).map_err(wrong)?;
-            Operation::read(&root, &document.uri, &id)
-        };
-        let operation = aside(resource.content.len(), read).await??;
+        let root = document::parse(resource.text()?).map_err(wrong)?;
+        let operation = Operation::read(&root, &resource.uri, id)?;
         Ok(self.operations.put(&resource.content, &key, operation))
     }
 

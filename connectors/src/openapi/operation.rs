@@ -11,26 +11,18 @@ use cpd_connector_api::{Class, Map, Problem, Value};
 use reqwest::{Method, Url};
 
 use super::body::{Body, Kind};
+use super::find::{Dialect, Found, dialect, find, listed};
 use super::reference::{resolve, wrong};
 use super::server;
 use super::style::Style;
 use crate::http::class_of;
 use crate::http::content::is_json;
 
-/// The methods that a path can have.
-const METHODS: [&str; 8] = ["get", "put", "post", "delete", "options", "head", "patch", "trace"];
-
 /// The most media types that `Accept` names.
 const ACCEPT_MAX: usize = 10;
 
-/// The kind of a document.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Dialect {
-    /// Swagger 2.0
-    Swagger,
-    /// OpenAPI 3.x
-    OpenApi,
-}
+/// Headers that the call has without anybody giving them. A document may describe them as required.
+const OURS: [&str; 6] = ["accept", "content-type", "authorization", "idempotency-key", "user-agent", "host"];
 
 /// An operation, ready for values.
 #[derive(Clone, Debug)]
@@ -49,14 +41,22 @@ pub(super) struct Operation {
 }
 
 /// A parameter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) struct Parameter {
     pub name: Arc<str>,
     pub place: Place,
     pub required: bool,
+    /// What a required parameter that is not given stands for.
+    pub default: Option<Value>,
     pub shape: Shape,
     /// The key of a security scheme.
     pub secret: bool,
+}
+
+impl Parameter {
+    fn new(name: &str, place: Place, shape: Shape) -> Self {
+        Self { name: name.into(), place, required: place == Place::Path, default: None, shape, secret: false }
+    }
 }
 
 /// Where a parameter goes.
@@ -97,87 +97,28 @@ pub(super) enum Shape {
         explode: bool,
         reserved: bool,
     },
-    /// As JSON: a parameter with `content`.
+    /// As JSON: a parameter with such a `content`.
     Json,
 }
 
-/// Where an operation stands in its document.
-pub(super) struct Found<'a> {
-    pub method: &'static str,
-    path: &'a str,
-    /// The path's own members, and those that it refers to.
-    items: [&'a Value; 2],
-    operation: &'a Value,
-}
-
-impl<'a> Found<'a> {
-    /// The first of operation and path that has this member.
-    pub fn nearest(&self, name: &str) -> Option<&'a Value> {
-        [self.operation, self.items[0], self.items[1]].into_iter().find_map(|at| at.get(name))
+impl Style {
+    /// The style of a parameter that names none.
+    fn common(place: Place) -> Self {
+        if matches!(place, Place::Path | Place::Header) { Style::Simple } else { Style::Form }
     }
 }
 
-/// The dialect of a document.
-pub(super) fn dialect(root: &Value) -> Result<Dialect, Problem> {
-    // A version without quotes is a number.
-    let version = |name: &str| root.get(name).map(|v| v.as_str().map_or_else(|| v.to_json(), str::to_owned));
-    match (version("openapi"), version("swagger")) {
-        (Some(v), _) if v == "3" || v.starts_with("3.") => Ok(Dialect::OpenApi),
-        (None, Some(v)) if v == "2" || v.starts_with("2.") => Ok(Dialect::Swagger),
-        (Some(v), _) => Err(wrong(format!("found `openapi: {v}`, expected 3.0 or 3.1"))),
-        (None, Some(v)) => Err(wrong(format!("found `swagger: {v}`, expected 2.0"))),
-        (None, None) => {
-            let found = match root {
-                Value::Obj(members) if members.is_empty() => "an empty object".into(),
-                Value::Obj(members) => format!("an object with {}", listed(members.keys().map(|k| &**k), 5)),
-                Value::Str(text) => format!("the text {:?}", crate::http::content::excerpt(text.as_bytes())),
-                other => other.kind().to_owned(),
-            };
-            Err(wrong(format!("found {found}, expected `openapi: 3.x` or `swagger: \"2.0\"` at its top")))
-        }
+impl Shape {
+    /// What a parameter has that says nothing about it.
+    fn plain(place: Place) -> Self {
+        let style = Style::common(place);
+        Shape::Style { style, explode: style == Style::Form, reserved: false }
     }
 }
 
-/// The first names of many.
-pub(super) fn listed<'n>(names: impl Iterator<Item = &'n str>, most: usize) -> String {
-    let names: Vec<_> = names.collect();
-    let shown = names.iter().take(most).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > most { format!("{shown} and {} more", names.len() - most) } else { shown }
-}
-
-/// The operation of that id.
-pub(super) fn find<'a>(root: &'a Value, id: &str) -> Result<Found<'a>, Problem> {
-    let paths = root.get("paths").and_then(Value::as_object).ok_or_else(|| wrong("it has no `paths`"))?;
-    let (mut found, mut ids) = (None, Vec::new());
-    for (path, item) in paths {
-        // A path that lies in another document cannot be the one; others may well be.
-        let referred = resolve(root, item).unwrap_or(item);
-        for method in METHODS {
-            let Some(operation) = item.get(method).or_else(|| referred.get(method)) else { continue };
-            let Some(its) = operation.get("operationId").and_then(Value::as_str) else { continue };
-            ids.push(its);
-            if its != id {
-                continue;
-            }
-            let here = Found { method, path, items: [item, referred], operation };
-            if let Some(Found { method: other, path: first, .. }) = found.replace(here) {
-                let what = format!("{id:?} is the operationId of {other} {first} and of {method} {path}, expected one");
-                return Err(wrong(what));
-            }
-        }
-    }
-    found.ok_or_else(|| match nearest(id, ids.iter().copied()) {
-        _ if ids.is_empty() => wrong(format!("found no operation {id:?}: none has an `operationId`")),
-        Some(near) => wrong(format!("found no operation {id:?}, did you mean {near:?}?")),
-        None => wrong(format!("found no operation {id:?}, expected one of {}", listed(ids.into_iter(), 20))),
-    })
-}
-
-/// The name that was probably meant.
-pub(super) fn nearest<'n>(name: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
-    let close = |a: &str, b: &str| strsim::jaro_winkler(&a.to_lowercase(), &b.to_lowercase());
-    let best = known.map(|k| (close(name, k), k)).max_by(|a, b| a.0.total_cmp(&b.0));
-    best.filter(|(likeness, _)| *likeness > 0.85).map(|(_, k)| k)
+/// The names in braces of a path.
+fn variables(path: &str) -> impl Iterator<Item = &str> {
+    path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
 }
 
 impl Operation {
@@ -197,6 +138,12 @@ impl Operation {
         let reader = Reader { root, dialect, found: &found };
         let mut parameters = Vec::new();
         let body = reader.parameters(&mut parameters).map_err(at)?;
+        // A name in the path that nothing describes is a parameter all the same.
+        for name in variables(found.path) {
+            if !parameters.iter().any(|p| p.place == Place::Path && *p.name == *name) {
+                parameters.push(Parameter::new(name, Place::Path, Shape::plain(Place::Path)));
+            }
+        }
         reader.keys(&mut parameters);
         let body = match dialect {
             Dialect::Swagger => body,
@@ -286,9 +233,8 @@ impl Reader<'_> {
     }
 
     fn parameter(&self, parameter: &Value, name: &str, place: Place) -> Result<Parameter, Problem> {
-        // By the specification these three are not parameters; two are ours, and one may be given all the same.
-        let ours = place == Place::Header
-            && ["accept", "content-type", "authorization"].contains(&&*name.to_ascii_lowercase());
+        // These are sent anyway, though some of them may be given all the same.
+        let ours = place == Place::Header && OURS.iter().any(|header| name.eq_ignore_ascii_case(header));
         let shape = match self.dialect {
             Dialect::Swagger => {
                 let (style, explode) = self.collection(parameter, name)?;
@@ -299,11 +245,14 @@ impl Reader<'_> {
                 };
                 Shape::Style { style, explode, reserved: false }
             }
-            Dialect::OpenApi if parameter.get("content").is_some() => Shape::Json,
+            Dialect::OpenApi if parameter.get("content").is_some() => {
+                let media = parameter.get("content").and_then(Value::as_object).and_then(|c| c.keys().next());
+                let text = media.is_some_and(|media| Kind::of(media) == Some(Kind::Text));
+                if text { Shape::plain(place) } else { Shape::Json }
+            }
             Dialect::OpenApi => {
-                let common = if matches!(place, Place::Path | Place::Header) { Style::Simple } else { Style::Form };
                 let style = match parameter.get("style").and_then(Value::as_str) {
-                    None => common,
+                    None => Style::common(place),
                     Some(named) => Style::of(named)
                         .ok_or_else(|| wrong(format!("found `style: {named}` of parameter {name:?}")))?,
                 };
@@ -324,8 +273,13 @@ impl Reader<'_> {
                 Shape::Style { style, explode, reserved }
             }
         };
+        let schema = match self.dialect {
+            Dialect::Swagger => Some(parameter),
+            Dialect::OpenApi => self.schema(parameter.get("schema"))?,
+        };
+        let default = schema.and_then(|s| s.get("default")).filter(|v| !v.is_null()).cloned();
         let required = (required(parameter) || place == Place::Path) && !ours;
-        Ok(Parameter { name: name.into(), place, required, shape, secret: false })
+        Ok(Parameter { required, default, ..Parameter::new(name, place, shape) })
     }
 
     fn collection(&self, parameter: &Value, name: &str) -> Result<(Style, bool), Problem> {
@@ -349,10 +303,10 @@ impl Reader<'_> {
                 else {
                     continue;
                 };
-                if place != Place::Path && !out.iter().any(|p| p.place == place && p.name.eq_ignore_ascii_case(name)) {
-                    let style = if place == Place::Header { Style::Simple } else { Style::Form };
-                    let shape = Shape::Style { style, explode: false, reserved: false };
-                    out.push(Parameter { name: name.into(), place, required: false, shape, secret: true });
+                match out.iter_mut().find(|p| p.place == place && p.name.eq_ignore_ascii_case(name)) {
+                    Some(described) => described.secret = true,
+                    None if place == Place::Path => {}
+                    None => out.push(Parameter { secret: true, ..Parameter::new(name, place, Shape::plain(place)) }),
                 }
             }
         }
@@ -371,7 +325,9 @@ impl Reader<'_> {
         })?;
         let described = content.get(media.0).map(|d| resolve(self.root, d)).transpose()?;
         let schema = self.schema(described.and_then(|d| d.get("schema")))?;
-        let mut out = Body::new(media, required(body), None, schema);
+        // OpenAPI 3 has no name for a body, but documents that were made from Swagger's keep it so.
+        let name = ["x-bodyName", "x-body-name"].into_iter().find_map(|key| body.get(key)?.as_str());
+        let mut out = Body::new(media, required(body), name, schema);
         if matches!(media.1, Kind::Form | Kind::Multipart) {
             self.form_fields(&mut out, schema, described.and_then(|d| d.get("encoding")))?;
         }

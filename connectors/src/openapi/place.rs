@@ -17,9 +17,10 @@ use reqwest::Url;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE, HeaderName, HeaderValue};
 
 use super::body::{Body, Kind};
-use super::operation::{Operation, Parameter, Place, Shape, listed, nearest};
+use super::find::{listed, nearest};
+use super::operation::{Operation, Parameter, Place, Shape};
 use super::reference::{unpercent, wrong};
-use super::style::{Style, pairs, piece};
+use super::style::{pairs, piece};
 use crate::authentication::teach;
 use crate::http::content::{is_json, percent};
 use crate::http::{Call, headers};
@@ -34,23 +35,22 @@ pub(super) struct Placed {
     pub json: bool,
 }
 
+/// Whether values of these names can make a call, whatever they are: some may be known only later.
+pub(super) fn check_names(op: &Operation, given: &Map) -> Result<(), Problem> {
+    sorted(op, given).map(drop).map_err(|what| refused(op, &what))
+}
+
 /// The call that these values make.
 pub(super) fn place(op: &Operation, given: &Map, key: &str, redactor: &mut Redactor) -> Result<Placed, Problem> {
-    let refuse = |what: String| Problem::standard(Standard::Validation, format!("`parameters` of {}: {what}", op.id));
-    let mut taker = Taker { given, used: BTreeSet::new() };
+    let refuse = |what: String| refused(op, &what);
+    let Sorted { parameters, body } = sorted(op, given).map_err(refuse)?;
     let (mut query, mut cookies, mut fields) = (Vec::new(), Vec::new(), Map::new());
     let mut secret_headers = Vec::new();
-    let mut missing: Vec<&str> = Vec::new();
     let mut path = PathParts::default();
-    for parameter in &op.parameters {
-        let Some(value) = taker.take(parameter) else {
-            if parameter.required {
-                missing.push(&parameter.name);
-            }
-            continue;
-        };
-        if parameter.secret {
-            value.as_str().map(Secret::new).iter().for_each(|secret| teach(redactor, secret));
+    for (parameter, value) in parameters {
+        let long = |text: &&str| parameter.secret || text.len() >= COOKIE_SECRET_MIN;
+        if parameter.secret || parameter.place == Place::Cookie {
+            value.as_str().filter(long).map(Secret::new).iter().for_each(|secret| teach(redactor, secret));
         }
         let name = &*parameter.name;
         match parameter.place {
@@ -66,21 +66,6 @@ pub(super) fn place(op: &Operation, given: &Map, key: &str, redactor: &mut Redac
             }
         }
     }
-    // A name in the path that no parameter describes is one all the same.
-    for name in variables(&op.path).filter(|n| !op.parameters.iter().any(|p| p.place == Place::Path && *p.name == **n))
-    {
-        let plain = Shape::Style { style: Style::Simple, explode: false, reserved: false };
-        let parameter =
-            Parameter { name: name.into(), place: Place::Path, required: true, shape: plain, secret: false };
-        match taker.take(&parameter) {
-            Some(value) => path.set(name, written(&parameter, value, &encode).map_err(named(name)).map_err(refuse)?),
-            None => missing.push(name),
-        }
-    }
-    if !missing.is_empty() {
-        return Err(refuse(format!("found no {}; {}", missing.join(", "), known(op))));
-    }
-    let body = body(op, &taker.rest()).map_err(refuse)?;
     let mut call = Call::new(op.method.clone(), address(op, &path, &query).map_err(refuse)?, op.class);
     call.headers = headers(Some(&Value::from(fields)), redactor)
         .map_err(|e| refuse(e.trim_start_matches("`headers`: ").to_owned()))?;
@@ -88,7 +73,6 @@ pub(super) fn place(op: &Operation, given: &Map, key: &str, redactor: &mut Redac
         call.headers.get_mut(&name).into_iter().for_each(|v| v.set_sensitive(true));
     }
     if !cookies.is_empty() {
-        cookies.iter().filter(|(_, v)| v.len() >= COOKIE_SECRET_MIN).for_each(|(_, v)| redactor.add(Secret::new(v)));
         let text = cookies.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("; ");
         let mut value =
             HeaderValue::from_str(&text).map_err(|_| refuse("found cookies that cannot stand in a header".into()))?;
@@ -108,6 +92,32 @@ pub(super) fn place(op: &Operation, given: &Map, key: &str, redactor: &mut Redac
     let accepted = call.headers.get(ACCEPT).and_then(|v| v.to_str().ok());
     let json = accepted.is_some_and(|accept| accept.split(',').all(is_json));
     Ok(Placed { call, json })
+}
+
+fn refused(op: &Operation, what: &str) -> Problem {
+    Problem::standard(Standard::Validation, format!("`parameters` of {}: {what}", op.id))
+}
+
+/// What goes where, by names alone.
+struct Sorted<'a> {
+    parameters: Vec<(&'a Parameter, &'a Value)>,
+    body: Option<(&'a Body, Value)>,
+}
+
+fn sorted<'a>(op: &'a Operation, given: &'a Map) -> Result<Sorted<'a>, String> {
+    let mut taker = Taker { given, used: BTreeSet::new() };
+    let (mut parameters, mut missing) = (Vec::new(), Vec::new());
+    for parameter in &op.parameters {
+        match taker.take(parameter).or_else(|| parameter.default.as_ref().filter(|_| parameter.required)) {
+            Some(value) => parameters.push((parameter, value)),
+            None if parameter.required => missing.push(&*parameter.name),
+            None => {}
+        }
+    }
+    if !missing.is_empty() {
+        return Err(format!("found no {}; {}", missing.join(", "), known(op)));
+    }
+    Ok(Sorted { parameters, body: body(op, &taker.rest())? })
 }
 
 /// Says which parameter a complaint is about.
@@ -180,11 +190,6 @@ fn several(parameter: &Parameter, value: &Value) -> Result<Vec<(String, String)>
     }
 }
 
-/// The names in braces of a path.
-fn variables(path: &str) -> impl Iterator<Item = &str> {
-    path.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0))
-}
-
 fn address(op: &Operation, parts: &PathParts, query: &[(String, String)]) -> Result<Url, String> {
     let (mut path, mut rest) = (String::new(), op.path.as_str());
     while let Some((before, after)) = rest.split_once('{') {
@@ -199,14 +204,18 @@ fn address(op: &Operation, parts: &PathParts, query: &[(String, String)]) -> Res
         rest = behind;
     }
     path.push_str(rest);
-    let path = format!("/{}", path.trim_start_matches('/')).replace('?', "%3F").replace('#', "%23");
+    // Values are encoded: a question mark that is left is the document's own.
+    let (path, fixed) = path.split_once('?').unwrap_or((&path, ""));
+    let path = format!("/{}", path.trim_start_matches('/')).replace('#', "%23");
     if path.split(['/', '\\']).map(unpercent).any(|segment| segment == "." || segment == "..") {
         return Err(format!("found a value that is `.` or `..`, which would lead out of the path {:?}", op.path));
     }
     let mut url = op.base.clone();
     let full = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&full);
-    let query = query.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("&");
+    let given = query.iter().map(|(k, v)| format!("{k}={v}"));
+    let all = [url.query().unwrap_or(""), fixed].map(str::to_owned).into_iter().chain(given);
+    let query = all.filter(|q| !q.is_empty()).collect::<Vec<_>>().join("&");
     url.set_query(Some(query.as_str()).filter(|q| !q.is_empty()));
     Ok(url)
 }
@@ -257,10 +266,6 @@ fn known(op: &Operation) -> String {
     let mut names: Vec<String> = Vec::new();
     for p in &op.parameters {
         names.push(format!("{} ({}{})", p.name, p.place.name(), if p.required { ", required" } else { "" }));
-    }
-    for name in variables(&op.path).filter(|n| !op.parameters.iter().any(|p| p.place == Place::Path && *p.name == **n))
-    {
-        names.push(format!("{name} (path, required)"));
     }
     if let Some(body) = &op.body {
         let name: Arc<str> = body.name.clone().unwrap_or_else(|| "body".into());

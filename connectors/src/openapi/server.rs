@@ -8,7 +8,7 @@
 use cpd_connector_api::{Problem, Value};
 use reqwest::Url;
 
-use super::operation::Found;
+use super::find::Found;
 use super::reference::{resolve, wrong};
 
 /// The base of an OpenAPI 3 operation.
@@ -32,7 +32,8 @@ pub(super) fn openapi(root: &Value, found: &Found<'_>, uri: &str) -> Result<Url,
         rest = behind;
     }
     address.push_str(rest);
-    joined(&address, uri)
+    // Nobody means the document itself.
+    joined(if address.is_empty() { "./" } else { &address }, uri)
 }
 
 /// The base of a Swagger 2 operation.
@@ -65,7 +66,6 @@ fn joined(address: &str, uri: &str) -> Result<Url, Problem> {
         let hint = if base.is_none() { ", and a document that is a file gives relative ones no host" } else { "" };
         wrong(format!("found the server address {address:?}, which is none ({e}{hint})"))
     })?;
-    url.set_query(None);
     url.set_fragment(None);
     if url.cannot_be_a_base() {
         return Err(wrong(format!("found the server address {address:?}, expected http or https")));

@@ -58,13 +58,13 @@ impl Style {
         })
     }
 
-    /// What stands between the items of a list, as it stands in an address.
-    fn separator(self) -> &'static str {
+    /// What stands between the items of a list. Commas are never encoded, which tells them from those of the items.
+    fn separator(self, encode: Encode<'_>) -> String {
         match self {
-            Style::Space => "%20",
-            Style::Tab => "%09",
-            Style::Pipe => "%7C",
-            Style::Simple | Style::Label | Style::Matrix | Style::Form | Style::Deep => ",",
+            Style::Space => encode(" "),
+            Style::Tab => encode("\t"),
+            Style::Pipe => encode("|"),
+            Style::Simple | Style::Label | Style::Matrix | Style::Form | Style::Deep => ",".to_owned(),
         }
     }
 }
@@ -120,9 +120,9 @@ pub(super) fn piece(
     encode: Encode<'_>,
 ) -> Result<String, String> {
     let parts = parts(value, encode)?;
-    let name = encode(name);
+    let (name, separator) = (encode(name), style.separator(encode));
     let flat = |members: &[(String, String)]| {
-        members.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]).collect::<Vec<_>>().join(style.separator())
+        members.iter().flat_map(|(k, v)| [k.as_str(), v.as_str()]).collect::<Vec<_>>().join(&separator)
     };
     let pairs = |members: &[(String, String)], between: &str| {
         members.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join(between)
@@ -139,8 +139,8 @@ pub(super) fn piece(
         (Style::Matrix, Parts::Object(members)) if explode => format!(";{}", pairs(&members, ";")),
         (Style::Matrix, Parts::Object(members)) => format!(";{name}={}", flat(&members)),
         (_, Parts::One(text)) => text,
-        (_, Parts::List(items)) => items.join(style.separator()),
-        (_, Parts::Object(members)) if explode => pairs(&members, style.separator()),
+        (_, Parts::List(items)) => items.join(&separator),
+        (_, Parts::Object(members)) if explode => pairs(&members, &separator),
         (_, Parts::Object(members)) => flat(&members),
     })
 }
@@ -165,12 +165,12 @@ pub(super) fn pairs(
         Parts::One(text) => vec![(encode(name), text)],
         Parts::List(items) if explode => items.into_iter().map(|v| (encode(name), v)).collect(),
         Parts::List(items) if items.is_empty() => Vec::new(),
-        Parts::List(items) => vec![(encode(name), items.join(style.separator()))],
+        Parts::List(items) => vec![(encode(name), items.join(&style.separator(encode)))],
         Parts::Object(members) if explode => members,
         Parts::Object(members) if members.is_empty() => Vec::new(),
         Parts::Object(members) => {
             let flat: Vec<_> = members.into_iter().flat_map(|(k, v)| [k, v]).collect();
-            vec![(encode(name), flat.join(style.separator()))]
+            vec![(encode(name), flat.join(&style.separator(encode)))]
         }
     })
 }

@@ -1,6 +1,7 @@
 //! Documents and values in, requests out.
 
-use cpd_connector_api::secret::Redactor;
+use cpd_connector_api::clock::SystemClock;
+use cpd_connector_api::secret::{NoSecrets, Redactor};
 use proptest::prelude::*;
 
 use super::*;
@@ -17,7 +18,7 @@ fn sent(document: &str, id: &str, given: &Value) -> Result<String, String> {
         place(&operation, given.as_object().unwrap_or(&none), "key", &mut Redactor::default()).map_err(said)?;
     let mut text = format!("{} {}", call.method, call.url);
     for (name, value) in &call.headers {
-        text.push_str(&format!(" | {name}: {}", value.to_str().unwrap()));
+        text.push_str(&format!(" | {name}: {}", String::from_utf8_lossy(value.as_bytes())));
     }
     if let Some(body) = call.body {
         text.push_str(&format!(" | {}", String::from_utf8(body.to_vec()).unwrap()));
@@ -147,7 +148,7 @@ fn values_that_do_not_fit_are_refused_by_name_with_what_there_is() {
         (
             "getPet",
             json!({"petid": "x"}),
-            "`parameters` of getPet: found no petId, verbose; it takes verbose (query, required), X-Trace (header), ",
+            "`parameters` of getPet: found no verbose, petId; it takes verbose (query, required), X-Trace (header), ",
         ),
         ("getPet", json!({"petId": "x", "verbose": true, "filtr": 1}), "found \"filtr\", did you mean \"filter\"?"),
         ("getPet", json!({"petId": "x", "verbose": true, "zzz": 1}), "found \"zzz\", which has no place; it takes"),
@@ -318,6 +319,116 @@ fn documents_that_do_not_say_what_is_needed_are_refused_with_the_reason() {
     ] {
         let found = sent(document, "x", &json!({"a": 1})).unwrap_err();
         assert!(found.contains(said), "{document}: {found}");
+    }
+}
+
+/// What documents in the wild do, and what the specification says of it.
+const WILD: &str = r##"
+openapi: 3.1.0
+servers: [ { url: 'https://api.example/base?api-version=7' } ]
+paths:
+  /functions?list&type={type}:
+    get: { operationId: listOf, parameters: [ { name: type, in: path, required: true, schema: { type: string } } ] }
+  /search:
+    get:
+      operationId: search
+      parameters:
+        - { name: lang, in: query, required: true, schema: { $ref: '#/components/schemas/Lang' } }
+        - { name: size, in: query, schema: { type: integer, default: 10 } }
+        - { name: note, in: header, content: { text/plain: {} } }
+        - { name: X-Key, in: header, schema: { type: string } }
+    post:
+      operationId: put
+      parameters:
+        - { name: Idempotency-Key, in: header, required: true, schema: { type: string } }
+        - { name: Accept, in: header, required: true, schema: { type: string } }
+      requestBody: { x-bodyName: query, content: { application/json: {} } }
+components:
+  schemas: { Lang: { type: string, default: en } }
+  securitySchemes: { key: { type: apiKey, in: header, name: x-key } }
+security: [ { key: [] } ]
+"##;
+
+#[test]
+fn what_documents_in_the_wild_do_is_understood() {
+    for (id, given, expected) in [
+        ("listOf", json!({"type": "a&b"}), "GET https://api.example/base/functions?api-version=7&list&type=a%26b"),
+        ("search", json!({}), "GET https://api.example/base/search?api-version=7&lang=en"),
+        (
+            "search",
+            json!({"lang": "nl", "note": "hi"}),
+            "GET https://api.example/base/search?api-version=7&lang=nl | note: hi",
+        ),
+        (
+            "put",
+            json!({"query": [1]}),
+            "POST https://api.example/base/search?api-version=7 | content-type: application/json | [1]",
+        ),
+        (
+            "put",
+            json!({"idempotency-key": "mine", "body": {}}),
+            "POST https://api.example/base/search?api-version=7 | idempotency-key: mine | content-type: application/json | {}",
+        ),
+    ] {
+        assert_eq!(sent(WILD, id, &given).unwrap(), expected);
+    }
+    let header = "swagger: '2.0'\nhost: h\npaths: { /x: { get: { operationId: x, parameters: [ { name: a, in: header, type: array, collectionFormat: ssv } ] } } }";
+    assert_eq!(sent(header, "x", &json!({"a": ["b", 1]})).unwrap(), "GET https://h/x | a: b 1");
+    let nowhere = "openapi: 3.0.0\nservers: [ { url: '' } ]\npaths: { /x: { get: { operationId: x } } }";
+    assert_eq!(sent(nowhere, "x", &json!({})).unwrap(), "GET https://docs.example:8443/api/x");
+}
+
+#[test]
+fn keys_of_security_and_cookies_are_taught_to_the_redactor() {
+    let root = document::parse(WILD).unwrap();
+    let mut redactor = Redactor::default();
+    let given = json!({"X-Key": "k3y-of-mine"});
+    let operation = Operation::read(&root, URI, "search").unwrap();
+    let placed = place(&operation, given.as_object().unwrap(), "key", &mut redactor).unwrap();
+    assert!(placed.call.headers["x-key"].is_sensitive());
+    let root = document::parse(PETS).unwrap();
+    let given = json!({"petId": 1, "verbose": true, "session": "long;session"});
+    let operation = Operation::read(&root, URI, "getPet").unwrap();
+    place(&operation, given.as_object().unwrap(), "key", &mut redactor).unwrap();
+    let said = redactor.value(&json!("k3y-of-mine long;session long%3Bsession compact"));
+    let mark = Redactor::MARK;
+    assert_eq!(said, Value::from(format!("{mark} {mark} {mark} compact")));
+}
+
+fn examined(with: Value) -> Result<Option<Class>, String> {
+    let content = PETS.as_bytes().into();
+    let resource = Resource { uri: URI.into(), media_type: None, content };
+    let resources = [Arc::new(resource)].into_iter().collect();
+    let client = crate::http::HttpClient::new(Default::default(), Arc::new(SystemClock)).unwrap();
+    let connector = OpenApi::new(Authenticator::new(client, Arc::new(NoSecrets)));
+    let planned = Planned { operation: "openapi.call", with: &with, resources: &resources };
+    connector.examine(&planned).map_err(|p| p.detail.unwrap().to_string())
+}
+
+#[test]
+fn a_call_is_held_against_its_document_when_it_is_registered() {
+    let document = json!({"endpoint": {"uri": URI}});
+    let with = |id: &str, parameters: Value| json!({"document": document, "operationId": id, "parameters": parameters});
+    for (id, parameters, class) in [
+        ("getPet", json!({"petId": 1, "verbose": true}), Some(Class::Safe)),
+        ("getPet", json!({"petId": "${ .id }", "verbose": true, "filter": {"a": ["${ .b }"]}}), Some(Class::Safe)),
+        ("getPet", json!("${ . }"), Some(Class::Safe)),
+        ("putPet", json!({"petId": "${ .id }", "name": "${ .name }"}), Some(Class::Idempotent)),
+        ("addPet", json!({"body": "${ . }"}), Some(Class::AtMostOnce)),
+        ("${ .which }", json!({"anything": 1}), None),
+    ] {
+        assert_eq!(examined(with(id, parameters)), Ok(class), "{id}");
+    }
+    for (with, said) in [
+        (with("getPets", json!({})), "found no operation \"getPets\", did you mean \"getPet\"?"),
+        (with("getPet", json!({"petId": "${ .id }"})), "found no verbose; it takes verbose (query, required)"),
+        (with("getPet", json!({"petId": "${ .id }", "verbose": true, "filtr": 1})), "did you mean \"filter\"?"),
+        (with("getPet", json!({"petId": "", "verbose": true})), "found nothing to put into the path"),
+        (json!({"document": document, "operationId": "addPet"}), "found no body"),
+        (json!({"document": {"endpoint": "other"}, "operationId": "addPet"}), "registered without it"),
+    ] {
+        let found = examined(with).unwrap_err();
+        assert!(found.contains(said), "{found}");
     }
 }
 
