@@ -76,7 +76,6 @@ struct Field {
 impl Body {
     pub fn new((media, kind): (&str, Kind), required: bool, name: Option<&str>, schema: Option<&Value>) -> Self {
         let media = if media.contains('*') { "application/json" } else { media };
-        let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object);
         // A schema that is made of others has members that are not seen from here.
         let made =
             |s: &Value| ["allOf", "anyOf", "oneOf", "patternProperties", "if"].iter().any(|k| s.get(k).is_some());
@@ -87,9 +86,16 @@ impl Body {
             required,
             name: name.map(Arc::from),
             closed: schema.is_some_and(sealed),
-            members: properties.map(|p| p.keys().cloned().collect()).unwrap_or_default(),
+            members: Vec::new(),
             fields: BTreeMap::new(),
         }
+    }
+
+    /// The same with the names of members.
+    #[must_use]
+    pub fn with_members(mut self, names: impl Iterator<Item = Arc<str>>) -> Self {
+        self.members.extend(names);
+        self
     }
 
     /// Says how a field of the form is written.

@@ -21,6 +21,9 @@ use crate::http::content::is_json;
 /// The most media types that `Accept` names.
 const ACCEPT_MAX: usize = 10;
 
+/// The most schemas that are looked at for one. They may go in circles.
+const SCHEMAS_MAX: usize = 100;
+
 /// Headers that the call has without anybody giving them. A document may describe them as required.
 const OURS: [&str; 6] = ["accept", "content-type", "authorization", "idempotency-key", "user-agent", "host"];
 
@@ -213,7 +216,9 @@ impl Reader<'_> {
         if let Some((parameter, name)) = whole {
             let schema = self.schema(parameter.get("schema"))?;
             let media = Kind::choose(consumes.iter().copied()).unwrap_or(("application/json", Kind::Json));
-            return Ok(Some(Body::new(media, required(parameter), Some(name), schema)));
+            let properties = self.properties(schema);
+            let body = Body::new(media, required(parameter), Some(name), schema);
+            return Ok(Some(body.with_members(properties.into_keys())));
         }
         let file = |p: &Value| p.get("type").and_then(Value::as_str) == Some("file");
         let multipart =
@@ -327,23 +332,22 @@ impl Reader<'_> {
         let schema = self.schema(described.and_then(|d| d.get("schema")))?;
         // OpenAPI 3 has no name for a body, but documents that were made from Swagger's keep it so.
         let name = ["x-bodyName", "x-body-name"].into_iter().find_map(|key| body.get(key)?.as_str());
-        let mut out = Body::new(media, required(body), name, schema);
+        let properties = self.properties(schema);
+        let mut out = Body::new(media, required(body), name, schema).with_members(properties.keys().cloned());
         if matches!(media.1, Kind::Form | Kind::Multipart) {
-            self.form_fields(&mut out, schema, described.and_then(|d| d.get("encoding")))?;
+            self.form_fields(&mut out, &properties, described.and_then(|d| d.get("encoding")))?;
         }
         Ok(Some(out))
     }
 
-    fn form_fields(&self, out: &mut Body, schema: Option<&Value>, encoding: Option<&Value>) -> Result<(), Problem> {
-        let none = Map::new();
-        let properties = schema.and_then(|s| s.get("properties")).and_then(Value::as_object).unwrap_or(&none);
+    fn form_fields(
+        &self,
+        out: &mut Body,
+        properties: &BTreeMap<Arc<str>, Value>,
+        encoding: Option<&Value>,
+    ) -> Result<(), Problem> {
         for (name, property) in properties {
-            let property = resolve(self.root, property)?;
-            let binary = |p: &Value| {
-                let text = |name: &str| p.get(name).and_then(Value::as_str);
-                matches!(text("format"), Some("binary" | "base64" | "byte")) || p.get("contentMediaType").is_some()
-            };
-            let file = binary(property) || property.get("items").is_some_and(binary);
+            let file = self.binary(property);
             let how = encoding.and_then(|e| e.get(name));
             let style = how.and_then(|h| h.get("style")).and_then(Value::as_str).map_or(Some(Style::Form), Style::of);
             let style = style.filter(|s| !matches!(s, Style::Simple | Style::Label | Style::Matrix));
@@ -358,8 +362,44 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A schema. One that lies in another document is as if there were none: values are not held against it anyway.
     fn schema<'s>(&'s self, schema: Option<&'s Value>) -> Result<Option<&'s Value>, Problem> {
-        schema.map(|s| resolve(self.root, s)).transpose()
+        let elsewhere = |s: &&Value| s.get("$ref").and_then(Value::as_str).is_some_and(|to| !to.starts_with('#'));
+        schema.filter(|s| !elsewhere(s)).map(|s| resolve(self.root, s)).transpose()
+    }
+
+    /// The properties that a schema names, those of the schemas that it is made of among them.
+    fn properties(&self, schema: Option<&Value>) -> BTreeMap<Arc<str>, Value> {
+        let mut found = BTreeMap::new();
+        self.made_of(schema, &["allOf", "anyOf", "oneOf"], &mut |schema| {
+            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                found.entry(name.clone()).or_insert_with(|| property.clone());
+            }
+        });
+        found
+    }
+
+    /// Whether a schema is that of bytes, or of a list of them.
+    fn binary(&self, schema: &Value) -> bool {
+        let mut found = false;
+        self.made_of(Some(schema), &["allOf", "anyOf", "oneOf", "items"], &mut |schema| {
+            let format = schema.get("format").and_then(Value::as_str);
+            found |= matches!(format, Some("binary" | "base64" | "byte")) || schema.get("contentMediaType").is_some();
+        });
+        found
+    }
+
+    /// Shows a schema and those that it is made of.
+    fn made_of(&self, schema: Option<&Value>, of: &[&str], look: &mut dyn FnMut(&Value)) {
+        let mut waiting: Vec<&Value> = schema.into_iter().collect();
+        for _ in 0..SCHEMAS_MAX {
+            let Some(next) = waiting.pop() else { return };
+            let Ok(Some(schema)) = self.schema(Some(next)) else { continue };
+            look(schema);
+            for part in of.iter().filter_map(|key| schema.get(key)) {
+                waiting.extend(part.as_array().unwrap_or(std::slice::from_ref(part)).iter().take(SCHEMAS_MAX));
+            }
+        }
     }
 
     /// `consumes` or `produces` of Swagger.

@@ -8,10 +8,11 @@
 //! | `matrix` | `;n=x` | `;n=a,b` | `;n=a;n=b` | `;n=k,v` | `;k=v` |
 //! | `form` | `n=x` | `n=a,b` | `n=a&n=b` | `n=k,v` | `k=v` |
 //! | `spaceDelimited`, `pipeDelimited`, tabs | `n=x` | `n=a%20b` | `n=a&n=b` | `n=k%20v` | `k=v` |
-//! | `deepObject` | `n=x` | `n=a&n=b` | | `n[k]=v` | |
+//! | `deepObject` | `n=x` | `n[]=a&n[]=b` | | `n[k]=v` | |
 //!
 //! `null` in an object is left out; in a list it has no meaning and is refused. So are lists and objects in lists, and in
-//! objects everywhere but in `deepObject`, whose nesting follows the common custom: `n[k][l]=v`.
+//! objects everywhere but in `deepObject`. The specification leaves lists and nesting open there; we follow the custom of servers that
+//! read brackets: `n[k][l]=v`, `n[k][]=v`.
 
 use cpd_connector_api::Value;
 
@@ -192,7 +193,7 @@ fn deep(
         }
         Value::Arr(items) => {
             for item in items.iter() {
-                found.push((name.clone(), encoded(item, encode)?));
+                found.push((format!("{name}%5B%5D"), encoded(item, encode)?));
             }
         }
         other => found.push((name, encoded(other, encode)?)),
@@ -241,7 +242,7 @@ mod tests {
             (Style::Space, false, ["c=blue", "c=blue%20black%207", "c=R%20100%20G%20a%20b"]),
             (Style::Pipe, true, ["c=blue", "c=blue&c=black&c=7", "R=100&G=a%20b"]),
             (Style::Tab, false, ["c=blue", "c=blue%09black%097", "c=R%09100%09G%09a%20b"]),
-            (Style::Deep, true, ["c=blue", "c=blue&c=black&c=7", "c%5BR%5D=100&c%5BG%5D=a%20b"]),
+            (Style::Deep, true, ["c=blue", "c%5B%5D=blue&c%5B%5D=black&c%5B%5D=7", "c%5BR%5D=100&c%5BG%5D=a%20b"]),
         ] {
             let found = [query(style, explode, &text), query(style, explode, &list), query(style, explode, &object)];
             assert_eq!(found, expected, "{style:?} {explode}");
@@ -254,7 +255,10 @@ mod tests {
         assert_eq!(query(Style::Form, false, &json!([])), "");
         assert_eq!(query(Style::Form, true, &json!("")), "c=");
         assert_eq!(piece(Style::Matrix, false, "c", &json!(""), &code).unwrap(), ";c");
-        assert_eq!(query(Style::Deep, true, &json!({"a": {"b": [1, 2]}})), "c%5Ba%5D%5Bb%5D=1&c%5Ba%5D%5Bb%5D=2");
+        assert_eq!(
+            query(Style::Deep, true, &json!({"a": {"b": [1, 2]}})),
+            "c%5Ba%5D%5Bb%5D%5B%5D=1&c%5Ba%5D%5Bb%5D%5B%5D=2"
+        );
         for bad in [json!([null]), json!([[1]]), json!({"a": [1]})] {
             let found = pairs(Style::Form, true, "c", &bad, &code).unwrap_err();
             assert!(found.contains("expected a text, a number or a boolean"), "{found}");

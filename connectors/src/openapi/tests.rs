@@ -342,9 +342,21 @@ paths:
       parameters:
         - { name: Idempotency-Key, in: header, required: true, schema: { type: string } }
         - { name: Accept, in: header, required: true, schema: { type: string } }
-      requestBody: { x-bodyName: query, content: { application/json: {} } }
+      requestBody: { x-bodyName: query, content: { application/json: { schema: { $ref: 'elsewhere.yaml#/Query' } } } }
+    patch:
+      operationId: comment
+      requestBody: { content: { application/json: { schema: { $ref: '#/components/schemas/Node' } } } }
+  /files:
+    post:
+      operationId: files
+      requestBody:
+        content:
+          multipart/form-data:
+            schema: { properties: { all: { type: array, items: { anyOf: [ { type: string, contentMediaType: application/octet-stream }, { type: 'null' } ] } } } }
 components:
-  schemas: { Lang: { type: string, default: en } }
+  schemas:
+    Lang: { type: string, default: en }
+    Node: { anyOf: [ { $ref: '#/components/schemas/Node' }, { allOf: [ { properties: { body: {}, next: { $ref: '#/components/schemas/Node' } } } ] } ] }
   securitySchemes: { key: { type: apiKey, in: header, name: x-key } }
 security: [ { key: [] } ]
 "##;
@@ -372,6 +384,10 @@ fn what_documents_in_the_wild_do_is_understood() {
     ] {
         assert_eq!(sent(WILD, id, &given).unwrap(), expected);
     }
+    let found = sent(WILD, "comment", &json!({"body": "hi", "next": {}})).unwrap();
+    assert!(found.ends_with(r#" | {"body":"hi","next":{}}"#), "a member of that name: {found}");
+    let found = sent(WILD, "files", &json!({"all": ["one", "two"]})).unwrap();
+    assert_eq!(found.matches("name=\"all\"; filename=\"all\"").count(), 2, "{found}");
     let header = "swagger: '2.0'\nhost: h\npaths: { /x: { get: { operationId: x, parameters: [ { name: a, in: header, type: array, collectionFormat: ssv } ] } } }";
     assert_eq!(sent(header, "x", &json!({"a": ["b", 1]})).unwrap(), "GET https://h/x | a: b 1");
     let nowhere = "openapi: 3.0.0\nservers: [ { url: '' } ]\npaths: { /x: { get: { operationId: x } } }";
