@@ -75,7 +75,12 @@ struct Field {
 
 impl Body {
     pub fn new((media, kind): (&str, Kind), required: bool, name: Option<&str>, schema: Option<&Value>) -> Self {
-        let media = if media.contains('*') { "application/json" } else { media };
+        let media = match kind {
+            _ if !media.contains('*') => media,
+            Kind::Text => "text/plain",
+            Kind::Bytes => "application/octet-stream",
+            Kind::Json | Kind::Form | Kind::Multipart => "application/json",
+        };
         // A schema that is made of others has members that are not seen from here.
         let made =
             |s: &Value| ["allOf", "anyOf", "oneOf", "patternProperties", "if"].iter().any(|k| s.get(k).is_some());
@@ -294,7 +299,11 @@ mod tests {
         );
         assert_eq!(Kind::choose(["multipart/mixed", "image/png"].into_iter()), Some(("image/png", Kind::Bytes)));
         assert_eq!(Kind::choose(["multipart/mixed"].into_iter()), None);
-        assert_eq!(Body::new(("*/*", Kind::Json), false, None, None).media, "application/json");
+        for (range, sent) in
+            [("*/*", "application/json"), ("text/*", "text/plain"), ("image/*", "application/octet-stream")]
+        {
+            assert_eq!(body(range).media, sent);
+        }
     }
 
     #[test]
