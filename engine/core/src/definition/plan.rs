@@ -132,6 +132,8 @@ pub struct Node {
     /// Names of the variables that `for` and `catch` bind around this task, outermost first, with `$`.
     /// An inner name shadows an equal outer one. Expressions of the task itself are compiled with these.
     pub locals: Arc<[Arc<str>]>,
+    /// The extended task that this one is before or after: it is what `$task` means here.
+    pub subject: Option<NodeId>,
     /// `if`
     pub condition: Option<Program>,
     /// `input.schema`
@@ -209,6 +211,8 @@ pub enum Action {
     Decide(Decide),
     /// `do`
     Do(Vec<NodeId>),
+    /// A task with an extension around it.
+    Extended(Extended),
     /// `emit`
     Emit {
         /// `event.with`
@@ -252,6 +256,7 @@ impl Action {
             Action::Call(_) | Action::Decide(_) => "call",
             Action::Do(_) => "do",
             Action::Emit { .. } => "emit",
+            Action::Extended(_) => "extension",
             Action::For(_) => "for",
             Action::Fork { .. } => "fork",
             Action::Listen(_) => "listen",
@@ -284,6 +289,19 @@ pub struct Conditions {
     pub proceed: Option<Arc<Program>>,
     /// `consume.until`
     pub until: Option<Arc<Program>>,
+}
+
+/// A task with an extension of `use.extensions` around it.
+#[derive(Debug)]
+pub struct Extended {
+    /// `when`: whether the extension applies.
+    pub when: Option<Program>,
+    /// `before`
+    pub before: Vec<NodeId>,
+    /// The task, or the next extension around it.
+    pub inner: NodeId,
+    /// `after`
+    pub after: Vec<NodeId>,
 }
 
 /// A policy decision.

@@ -23,6 +23,7 @@ pub mod admit;
 pub mod apply;
 pub mod decide;
 pub mod event;
+pub mod extend;
 pub mod ids;
 pub mod listen;
 mod scope;

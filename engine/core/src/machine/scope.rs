@@ -4,10 +4,11 @@
 use std::cell::OnceCell;
 
 use crate::Value;
-use crate::definition::plan::Node;
+use crate::definition::plan::{Node, NodeId};
 use crate::expression::{EvalError, Global, Limits, Program, Scope, Uses};
 use crate::json;
 use crate::time::Timestamp;
+use crate::value::Map;
 
 use super::state::{Act, Binding, Run};
 use super::turn::Env;
@@ -71,6 +72,9 @@ impl<'a> Place<'a> {
     }
 
     fn describe_task(&self) -> Value {
+        if let Some(subject) = self.node.subject {
+            return self.describe_subject(subject);
+        }
         json!({
             "name": *self.node.name,
             "reference": *self.node.pointer,
@@ -79,6 +83,24 @@ impl<'a> Place<'a> {
             "output": self.output.cloned().unwrap_or_default(),
             "startedAt": date(self.act.started_at),
         })
+    }
+
+    /// In an extension `$task` is the extended task. Examples of the specification read its definition as if it were the
+    /// descriptor itself (`$task.with`), so it is that as well.
+    fn describe_subject(&self, subject: NodeId) -> Value {
+        let node = self.run.plan.node(subject);
+        let (act, output) = self.run.subject_of(self.act, subject);
+        let mut members: Map = node.definition.as_object().cloned().unwrap_or_default();
+        let descriptor = json!({
+            "name": *node.name,
+            "reference": *node.pointer,
+            "definition": node.definition,
+            "input": act.input,
+            "output": output.cloned().unwrap_or_default(),
+            "startedAt": date(act.started_at),
+        });
+        members.extend(descriptor.as_object().into_iter().flatten().map(|(k, v)| (k.clone(), v.clone())));
+        Value::from(members)
     }
 
     fn describe_workflow(&self) -> Value {

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::extension::Extension;
 use super::{Reader, Within};
 use crate::definition::plan::{Plan, Span};
 use crate::definition::yaml::{Member, Yaml};
@@ -21,6 +22,8 @@ pub struct Components<'a> {
     pub secrets: Vec<Arc<str>>,
     /// `use.errors`
     pub errors: Section<'a>,
+    /// `use.extensions`, in their order.
+    pub extensions: Vec<Extension<'a>>,
     /// `use.functions`
     pub functions: Section<'a>,
     /// `use.retries`
@@ -43,13 +46,10 @@ pub struct Entry<'a> {
 const SECTIONS: [&str; 8] =
     ["authentications", "catalogs", "errors", "extensions", "functions", "retries", "secrets", "timeouts"];
 
-const REFUSED: [(&str, &str); 1] = [("extensions", "write the tasks out where they are needed")];
-
 impl<'a> Reader<'a> {
     /// `use`
     pub fn components(&mut self, yaml: &'a Yaml) {
         let Some(fields) = self.fields(yaml, "`use`", &SECTIONS) else { return };
-        self.refuse_members(fields, "use.", &REFUSED);
         let mut section = |key: &str| -> Section<'a> {
             let members = fields.get(key).and_then(|y| self.object(y, &format!("`use.{key}`")));
             let entry = |m: &'a Member| (&*m.key, Entry { member: m, used: false });
@@ -58,12 +58,16 @@ impl<'a> Reader<'a> {
         self.components = Components {
             authentications: section("authentications"),
             catalogs: section("catalogs"),
+            extensions: Vec::new(),
             secrets: Vec::new(),
             errors: section("errors"),
             functions: section("functions"),
             retries: section("retries"),
             timeouts: section("timeouts"),
         };
+        if let Some(yaml) = fields.get("extensions") {
+            self.extensions(yaml);
+        }
         if let Some(yaml) = fields.get("secrets") {
             let items = self.list(yaml, "`use.secrets`", "a list of names").unwrap_or_default();
             for item in items {
@@ -79,7 +83,7 @@ impl<'a> Reader<'a> {
         let unused = |section: &Section<'a>| -> Vec<(&'a str, &'a Member)> {
             section.iter().filter(|(_, e)| !e.used).map(|(name, e)| (*name, e.member)).collect()
         };
-        let Components { authentications, catalogs, errors, functions, retries, timeouts, secrets: _ } =
+        let Components { authentications, catalogs, errors, functions, retries, timeouts, extensions: _, secrets: _ } =
             &self.components;
         let kinds = [
             ("authentications", unused(authentications)),

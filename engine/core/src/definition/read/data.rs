@@ -49,7 +49,7 @@ impl<'a> Reader<'a> {
 
     /// A schema that stands in a document of its own, as JSON or YAML.
     fn schema_at(&mut self, yaml: &'a Yaml, what: &str) -> Option<Schema> {
-        let resource = self.resource(yaml, &format!("{what}.resource"))?;
+        let resource = self.resource(yaml, &format!("`{}.resource`", what.trim_matches('`')))?;
         let uri = &resource.uri;
         let parsed = match resource.text() {
             Ok(text) => yaml::parse(text).map_err(|found| found.first().map_or(String::new(), |d| d.message.clone())),

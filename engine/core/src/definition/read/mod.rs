@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod event;
 mod expression;
+mod extension;
 mod flow;
 mod function;
 mod http;
@@ -66,6 +67,8 @@ pub struct Reader<'a> {
     jumps: Vec<Jump<'a>>,
     /// Names of the functions whose bodies are being read, outermost first.
     calling: Vec<String>,
+    /// The task whose extensions are being read.
+    subject: Option<NodeId>,
     /// The documents that were wanted and found.
     resources: BTreeMap<Arc<str>, Arc<Resource>>,
     /// Texts of functions from elsewhere, and the tasks that they hold.
@@ -100,6 +103,7 @@ pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Pla
         may_seal: false,
         jumps: vec![],
         calling: vec![],
+        subject: None,
         resources: BTreeMap::new(),
         texts: &texts,
         members: &members,
@@ -166,6 +170,7 @@ impl<'a> Reader<'a> {
             line,
             definition: yaml.value.clone(),
             locals: Arc::from([]),
+            subject: self.subject,
             condition: None,
             input_schema: None,
             output_schema: None,

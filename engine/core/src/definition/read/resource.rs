@@ -17,7 +17,7 @@ impl<'a> Reader<'a> {
         let fields = self.fields(yaml, what, &["name", "endpoint"])?;
         self.text_of(fields, "name", what);
         let endpoint = self.required(fields, "endpoint", what)?;
-        self.endpoint_document(endpoint, &format!("{what}.endpoint"))
+        self.endpoint_document(endpoint, &format!("`{}.endpoint`", what.trim_matches('`')))
     }
 
     /// The document at an endpoint: an address, or one with `authentication`.

@@ -140,7 +140,15 @@ impl<'a> Reader<'a> {
         let Some((keyword, extra)) = self.keyword(member, members, &what) else { return };
         let known: Vec<&str> = COMMON.into_iter().chain([keyword]).chain(extra.iter().copied()).collect();
         let Some(fields) = self.fields(yaml, &what, &known) else { return };
+        let layers = self.extensions_of(keyword, yaml);
+        let outer = id;
+        let id = if layers.is_empty() { id } else { self.extend(id, member, &layers, within) };
         self.common(id, fields, &what, within);
+        if outer != id {
+            // A task that is skipped is skipped with its extensions.
+            let condition = self.node(id).condition.take();
+            self.node(outer).condition = condition;
+        }
         let Some(action) = fields.get(keyword).and_then(|y| self.action(id, keyword, y, fields, within)) else {
             return;
         };
