@@ -1,8 +1,8 @@
 //! Calls of operations that an OpenAPI document describes: what the workflow language's `call: openapi` becomes.
 //!
 //! 1. The document comes with the request: it was pinned when the definition was registered, and is never fetched here.
-//! 2. [`operation`] reads the one operation that is asked for, and keeps it: the next call of it does not read again.
-//! 3. [`place`] puts the parameters where they belong and makes the body.
+//! 2. `operation` reads the one operation that is asked for, and keeps it: the next call of it does not read again.
+//! 3. `place` puts the parameters where they belong and makes the body.
 //! 4. The call goes out as one of `call: http` does: the same client, limits, authentication, verdicts and outputs.
 //!
 //! The catalog's `openapi.call` says at-most-once, the strictest; [`class_of`] and [`check`] tell the class of the operation

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::server::Server;
-use super::{Place, detached, workflow};
+use super::{Place, detached, eventually, workflow};
 
 fn document(server: &Server) -> String {
     format!(
@@ -14,6 +14,9 @@ paths:
     parameters: [ {{ name: name, in: path, required: true, schema: {{ type: string }} }} ]
     get: {{ operationId: look, responses: {{ '200': {{ content: {{ application/json: {{}} }} }} }} }}
     post: {{ operationId: pay, requestBody: {{ content: {{ application/json: {{}} }} }} }}
+  /gate:
+    put: {{ operationId: openGate }}
+    post: {{ operationId: forceGate }}
 ",
         server.url("")
     )
@@ -62,4 +65,23 @@ fn what_a_document_does_not_have_is_an_error_of_the_definition() {
     place.cpd(&["validate", "ask.yaml"]).exits(0);
     assert_eq!(server.calls(), Vec::<String>::new(), "checking calls nothing");
     assert_eq!(place.cpd(&["run", "ask.yaml", "--json"]).exits(0).json()["output"], json!({ "path": "/effect/x" }));
+}
+
+#[test]
+fn after_a_crash_the_method_in_the_document_says_whether_a_call_is_made_again() {
+    for (id, repeats) in [("openGate", true), ("forceGate", false)] {
+        let (place, server) = (Place::new(), Server::start());
+        place.write("api.yaml", document(&server));
+        place.write("gate.yaml", workflow("gate", &call(id, "{}")));
+        let run = place.start(&["run", "gate.yaml", "-q"]);
+        eventually("the call", || (!server.effects().is_empty()).then_some(()));
+        run.kill();
+        std::fs::remove_file(place.path("api.yaml")).expect("the document is removed");
+        server.open_gate();
+        let out = place.cpd(&["resume", "last", "--json"]).exits(if repeats { 0 } else { 6 }).json();
+        assert_eq!(out["status"], if repeats { "completed" } else { "running" }, "{id}");
+        let effects = server.effects();
+        let calls: Vec<u32> = effects.values().map(|e| e.calls).collect();
+        assert_eq!(calls, [if repeats { 2 } else { 1 }], "{id}: under one key");
+    }
 }
