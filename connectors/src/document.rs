@@ -43,15 +43,24 @@ fn yaml(text: &str) -> Result<Value, String> {
 #[derive(Default)]
 struct Builder {
     stack: Vec<Open>,
-    anchors: BTreeMap<usize, Value>,
+    anchors: BTreeMap<usize, Node>,
     nodes: usize,
     root: Option<Value>,
+}
+
+/// A value, and how many levels are nested in it.
+#[derive(Clone)]
+struct Node {
+    value: Value,
+    levels: usize,
 }
 
 /// A collection that is being read.
 struct Open {
     anchor: usize,
     kind: Kind,
+    /// The most levels of what is in it so far.
+    levels: usize,
 }
 
 enum Kind {
@@ -68,7 +77,7 @@ impl Builder {
     fn event(&mut self, event: Event<'_>) -> Result<(), String> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                self.count()?;
+                self.count(1)?;
                 let plain = style == ScalarStyle::Plain;
                 if let Some(Open { kind: Kind::Map { members, key: key @ None, .. }, .. }) = self.stack.last_mut() {
                     if members.contains_key(&*text) {
@@ -80,7 +89,7 @@ impl Builder {
                 }
                 let text_wanted = tag.is_some_and(|t| t.core_suffix() == Some("str"));
                 let value = if plain && !text_wanted { self::plain(&text) } else { Value::str(text) };
-                self.finish(value, anchor)
+                self.finish(Node { value, levels: 0 }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => self.open(anchor, Kind::List(Vec::new())),
             Event::MappingStart(_, anchor, _) => {
@@ -91,49 +100,58 @@ impl Builder {
                 let value = match open.kind {
                     Kind::List(items) => Value::from(items),
                     Kind::Map { mut members, merged, .. } => {
+                        // They are copied, so they count.
+                        self.count(merged.iter().filter_map(Value::as_object).map(Map::len).sum())?;
                         merged.iter().filter_map(Value::as_object).flatten().for_each(|(k, v)| {
                             members.entry(k.clone()).or_insert_with(|| v.clone());
                         });
                         Value::from(members)
                     }
                 };
-                self.finish(value, open.anchor)
+                self.finish(Node { value, levels: open.levels + 1 }, open.anchor)
             }
             Event::Alias(id) => {
-                self.count()?;
-                let value = self.anchors.get(&id).cloned();
-                self.place(value.ok_or("found an alias inside of the node that it stands for")?)
+                self.count(1)?;
+                let node = self.anchors.get(&id).cloned();
+                self.place(node.ok_or("found an alias inside of the node that it stands for")?)
             }
             Event::DocumentStart(..) if self.root.is_some() => Err("found a second document, expected one".into()),
             _ => Ok(()),
         }
     }
 
-    fn count(&mut self) -> Result<(), String> {
-        self.nodes += 1;
+    fn count(&mut self, nodes: usize) -> Result<(), String> {
+        self.nodes += nodes;
         if self.nodes > NODES_MAX { Err(format!("it has more than {NODES_MAX} nodes")) } else { Ok(()) }
     }
 
     fn open(&mut self, anchor: usize, kind: Kind) -> Result<(), String> {
-        self.count()?;
+        self.count(1)?;
         if let Some(Open { kind: Kind::Map { key: None, .. }, .. }) = self.stack.last() {
             return Err("found a list or an object as a key, expected a text".into());
         }
-        if self.stack.len() >= DEPTH_MAX {
-            return Err(format!("it is nested deeper than {DEPTH_MAX} levels"));
-        }
-        self.stack.push(Open { anchor, kind });
-        Ok(())
+        self.stack.push(Open { anchor, kind, levels: 0 });
+        self.deep_enough(0)
     }
 
-    fn finish(&mut self, value: Value, anchor: usize) -> Result<(), String> {
+    /// Aliases of aliases nest, too, and nothing that is nested too deep can be taken apart again.
+    fn deep_enough(&self, levels: usize) -> Result<(), String> {
+        let fits = self.stack.len() + levels <= DEPTH_MAX;
+        if fits { Ok(()) } else { Err(format!("it is nested deeper than {DEPTH_MAX} levels")) }
+    }
+
+    fn finish(&mut self, node: Node, anchor: usize) -> Result<(), String> {
         if anchor != 0 {
-            self.anchors.insert(anchor, value.clone());
+            self.anchors.insert(anchor, node.clone());
         }
-        self.place(value)
+        self.place(node)
     }
 
-    fn place(&mut self, value: Value) -> Result<(), String> {
+    fn place(&mut self, Node { value, levels }: Node) -> Result<(), String> {
+        self.deep_enough(levels)?;
+        if let Some(open) = self.stack.last_mut() {
+            open.levels = open.levels.max(levels);
+        }
         match self.stack.last_mut().map(|open| &mut open.kind) {
             None => self.root = Some(value),
             Some(Kind::List(items)) => items.push(value),
@@ -269,13 +287,24 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_of_aliases_stays_small() {
+    fn bombs_of_aliases_stay_small_or_are_refused() {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
         for level in 1..60 {
             let below = vec![format!("*a{}", level - 1); 9].join(", ");
             text.push_str(&format!("a{level}: &a{level} [{below}]\n"));
         }
         assert_eq!(parse(&text).unwrap().as_object().unwrap().len(), 60);
+
+        // A chain of aliases once made a value so deep that letting go of it overflowed the stack.
+        let mut chain = String::from("- &a0 []\n");
+        (1..200_000).for_each(|n| chain.push_str(&format!("- &a{n} [*a{}]\n", n - 1)));
+        let found = parse(&chain).unwrap_err();
+        assert!(found.contains("nested deeper than 100 levels (line 100)"), "{found}");
+
+        let members: String = (0..10_000).map(|n| format!("k{n}: 1, ")).collect();
+        let merges: String = (0..1_000).map(|n| format!("m{n}: {{<<: *a}}\n")).collect();
+        let found = parse(&format!("a: &a {{ {members} }}\n{merges}")).unwrap_err();
+        assert!(found.contains("more than 2000000 nodes"), "{found}");
     }
 
     #[test]
