@@ -173,6 +173,14 @@ impl Operation {
     }
 }
 
+impl Operation {
+    /// Whether a value of this name is the whole body.
+    pub fn names_body(&self, name: &str) -> bool {
+        let Some(body) = &self.body else { return false };
+        body.name.as_deref() == Some(name) || (name == "body" && !body.members.iter().any(|m| **m == *name))
+    }
+}
+
 struct Reader<'a> {
     root: &'a Value,
     dialect: Dialect,

@@ -117,7 +117,7 @@ fn sorted<'a>(op: &'a Operation, given: &'a Map) -> Result<Sorted<'a>, String> {
     if !missing.is_empty() {
         return Err(format!("found no {}; {}", missing.join(", "), known(op)));
     }
-    Ok(Sorted { parameters, body: body(op, &taker.rest())? })
+    Ok(Sorted { parameters, body: body(op, taker.rest())? })
 }
 
 /// Says which parameter a complaint is about.
@@ -138,13 +138,13 @@ impl<'a> Taker<'a> {
             let header = parameter.place == Place::Header;
             self.given.iter().find(|(name, _)| header && name.eq_ignore_ascii_case(&parameter.name))
         };
-        let (name, value) = exact.or_else(loose).filter(|(_, v)| !v.is_null())?;
+        let (name, value) = exact.or_else(loose)?;
         self.used.insert(name);
-        Some(value)
+        Some(value).filter(|v| !v.is_null())
     }
 
     fn rest(&self) -> Map {
-        let left = self.given.iter().filter(|(name, value)| !value.is_null() && !self.used.contains(&***name));
+        let left = self.given.iter().filter(|(name, _)| !self.used.contains(&***name));
         left.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
@@ -221,20 +221,21 @@ fn address(op: &Operation, parts: &PathParts, query: &[(String, String)]) -> Res
 }
 
 /// The body that is made of what no parameter took.
-fn body<'o>(op: &'o Operation, rest: &Map) -> Result<Option<(&'o Body, Value)>, String> {
+fn body(op: &Operation, mut rest: Map) -> Result<Option<(&Body, Value)>, String> {
     let stranger = |name: &str, all: &mut dyn Iterator<Item = &str>| match nearest(name, all) {
         Some(near) => format!("found {name:?}, did you mean {near:?}?"),
         None => format!("found {name:?}, which has no place; {}", known(op)),
     };
+    // `null` means something to those who read JSON. Anywhere else it is as if it were not there.
+    let json = op.body.as_ref().is_some_and(|b| b.kind == Kind::Json);
+    rest.retain(|name, value| !value.is_null() || (json && !op.names_body(name)));
     let Some(body) = &op.body else {
         let mut names = op.parameters.iter().map(|p| &*p.name);
         return rest.keys().next().map_or(Ok(None), |name| Err(stranger(name, &mut names)));
     };
     let member = |name: &str| body.members.iter().any(|m| **m == *name);
-    let whole = [body.name.as_deref(), Some("body").filter(|b| !member(b))].into_iter().flatten();
-    for name in whole {
-        let Some(value) = rest.get(name) else { continue };
-        return match rest.keys().find(|k| ***k != *name) {
+    if let Some((name, value)) = rest.iter().find(|(name, _)| op.names_body(name)) {
+        return match rest.keys().find(|k| *k != name) {
             None => Ok(Some((body, value.clone()))),
             Some(other) => Err(format!("found the whole body in {name:?} and {other:?} beside it, expected one way")),
         };

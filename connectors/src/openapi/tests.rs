@@ -117,6 +117,12 @@ fn what_no_parameter_takes_makes_the_body() {
         ),
         (
             "addPet",
+            json!({"name": "rex", "owner": null, "X-Api-Token": null}),
+            "POST https://eu.api.example/v1/pets | content-type: application/json | {\"name\":\"rex\",\"owner\":null}",
+        ),
+        ("putPet", json!({"petId": "p", "body": null}), "PUT https://docs.example:8443/elsewhere/pets/p"),
+        (
+            "addPet",
             json!({"body": [1, null]}),
             "POST https://eu.api.example/v1/pets | content-type: application/json | [1,null]",
         ),
