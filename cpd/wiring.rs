@@ -16,6 +16,7 @@ use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient, resource};
 use cpd_connectors::mcp::Mcp;
+use cpd_connectors::openapi::OpenApi;
 use cpd_engine::{Builder, DataLimits, Engine, Registry};
 
 use crate::config::{self, Config};
@@ -106,6 +107,7 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
     Ok(vec![
         Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
         Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
+        Arc::new(OpenApi::new(authenticator.clone())),
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,

@@ -4,6 +4,7 @@
 //! - [`atlas`]: the MLOps platform: models, versions, aliases, figures, training.
 //! - [`authentication`]: who a call says that it is, for every connector that speaks HTTP.
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
+//! - [`openapi`]: operations that an OpenAPI or Swagger document describes.
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
 //! - [`a2a`]: other agents, by the Agent2Agent protocol.
@@ -14,8 +15,10 @@ pub mod a2a;
 pub mod agent;
 pub mod atlas;
 pub mod authentication;
+mod document;
 pub mod drift;
 pub mod http;
 pub mod mcp;
+pub mod openapi;
 pub mod rpc;
 pub mod sandbox;
