@@ -82,13 +82,14 @@ pub(crate) fn validate(global: &Global, args: &ValidateArgs) -> anyhow::Result<E
     let config = global.config()?;
     // What is registered may be referred to; and the files may refer to each other.
     let registry = match global.view() {
-        Ok(view) => view.registry_with(wiring::operations(&config)?)?,
-        Err(_) => Registry::empty(wiring::operations(&config)?),
+        Ok(view) => view.registry_apart()?,
+        Err(_) => Registry::empty(),
     };
+    let registry = registry.with_connectors(wiring::known(&config)?).with_loader(wiring::loader(&config)?);
     let mut exit = Exit::Done;
     let check = async |file: &Path| {
         let source = read(file)?;
-        anyhow::Ok(registry.check_and_keep(&source, &file.display().to_string())?)
+        anyhow::Ok(registry.check_and_keep(&source, &file.display().to_string()).await?)
     };
     let results = super::runtime()?.block_on(in_order(&files, check));
     let (mut good, total) = (0, results.len());
