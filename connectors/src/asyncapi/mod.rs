@@ -1,6 +1,7 @@
 //! Messages to and from the services of an AsyncAPI document: what the workflow language's `call: asyncapi` becomes.
 //!
-//! 1. The document was pinned when the definition was registered; [`document`] reads it and finds the operation or channel.
+//! 1. The document was pinned when the definition was registered, and the call was looked at then (`examine`); [`document`] reads it
+//!    and finds the operation or channel.
 //! 2. [`server`] says where to connect and what the channel's address is there; [`protocol`] whether that is spoken.
 //! 3. `asyncapi.publish`: [`payload`] holds the message against the document's schema, [`message`] writes it, a session
 //!    ([`session`]: [`nats`], [`mqtt`], [`redis`], [`ws`]; or [`http`]) sends it and waits for the broker's word.
@@ -17,6 +18,7 @@
 
 mod credentials;
 pub mod document;
+mod examine;
 pub mod gather;
 mod http;
 pub mod message;
@@ -35,10 +37,11 @@ mod ws;
 
 use std::time::Duration;
 
+use cpd_connector_api::attachment::Planned;
 use cpd_connector_api::guard::{ended, within};
 use cpd_connector_api::secret::Redactor;
 use cpd_connector_api::{
-    BoxFuture, Connector, OperationSpec, Outcome, Problem, Request, Standard, Success, Value, json,
+    BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Success, Value, json,
 };
 use serde::{Deserialize, Serialize};
 
@@ -313,6 +316,16 @@ impl AsyncApi {
     }
 }
 
+/// Headers travel only where the protocol has room for them.
+fn headers_fit(spoken: Spoken, some: bool) -> Result<(), Problem> {
+    if spoken.has_headers() || !some {
+        return Ok(());
+    }
+    let hint = if spoken == Spoken::Mqtt3 { " (MQTT 5 has: `protocolVersion: '5.0'` of the server)" } else { "" };
+    let what = format!("messages of {} have no headers, and `message.headers` has some{hint}", spoken.name());
+    Err(Problem::standard(Standard::Configuration, what))
+}
+
 fn plan<'a>(document: &'a Document, wanted: &Wanted) -> Result<Plan<'a>, Problem> {
     let direction = wanted.direction();
     let found = document.find(wanted.channel.as_deref(), wanted.operation.as_deref(), direction)?;
@@ -341,6 +354,10 @@ impl Connector for AsyncApi {
 
     fn operations(&self) -> Vec<OperationSpec> {
         with::operations()
+    }
+
+    fn examine(&self, planned: &Planned<'_>) -> Result<Option<Class>, Problem> {
+        examine::examine(planned)
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {

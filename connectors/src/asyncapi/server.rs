@@ -84,6 +84,19 @@ impl Target {
 /// # Errors
 /// A `configuration` problem if there is none, its protocol is not spoken, or its address is none.
 pub fn choose(document: &Document, found: &Found<'_>, asked: Asked<'_>) -> Result<Target, Problem> {
+    let (name, server, spoken) = select(document, found, asked)?;
+    address(document, name, server, spoken, asked.variables)
+}
+
+/// The server for a call: its name, what the document says of it, and what is spoken there.
+///
+/// # Errors
+/// A `configuration` problem if there is none, or its protocol is not spoken.
+pub fn select<'a>(
+    document: &'a Document,
+    found: &Found<'_>,
+    asked: Asked<'_>,
+) -> Result<(&'a str, &'a Value, Spoken), Problem> {
     let available = available(document, found)?;
     let server = match (asked.name, asked.protocol) {
         (Some(name), _) => {
@@ -120,7 +133,7 @@ pub fn choose(document: &Document, found: &Found<'_>, asked: Asked<'_>) -> Resul
         let hint = other.map_or_else(String::new, |(n, _)| format!(" (set `server: {{name: {n}}}` for one that is)"));
         document.wrong(format!("the server {name:?}: {}{hint}", problem.detail.as_deref().unwrap_or("")))
     })?;
-    address(document, name, server, spoken, asked.variables)
+    Ok((name, server, spoken))
 }
 
 /// `protocol` and `protocolVersion`, which YAML may read as a number.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cpd_connector_api::attachment::Planned;
 use cpd_connector_api::{Class, OperationSpec, Problem, Request, Standard, Value, duration, json, schema};
 
 use super::document::Direction;
@@ -132,24 +133,41 @@ impl Wanted {
         if let Some(first) = schema::check(&spec.input, &request.input).first() {
             return Err(refuse(format!("`with` of {} does not fit: {first}", request.operation)));
         }
-        let input = |name: &str| request.input.get(name).filter(|v| !v.is_null());
+        let consume = match request.input.get("subscription").filter(|_| *request.operation == *SUBSCRIBE) {
+            Some(subscription) => Some(consume(subscription, request)?),
+            None => None,
+        };
+        let policy = request.input.get("authentication").filter(|v| !v.is_null());
+        Ok(Self { policy: policy.map(Policy::read).transpose()?, consume, ..Self::of(&request.input) })
+    }
+
+    /// What stands in a definition; `None` if an expression decides what it is about. Expressions elsewhere are still in it.
+    pub fn planned(planned: &Planned<'_>) -> Option<Self> {
+        let deciding = ["document", "channel", "operation", "protocol"].map(|name| planned.with.get(name));
+        let server = planned.with.get("server").and_then(|s| s.get("name"));
+        if !deciding.into_iter().chain([server]).flatten().all(literal) {
+            return None;
+        }
+        let subscribes = planned.operation == SUBSCRIBE;
+        let consume = subscribes.then_some(Consume { amount: None, span: None });
+        Some(Self { consume, ..Self::of(planned.with) })
+    }
+
+    fn of(with: &Value) -> Self {
+        let input = |name: &str| with.get(name).filter(|v| !v.is_null());
         let text = |name: &str| input(name).and_then(Value::as_str).map(str::to_owned);
         let endpoint = input("document").and_then(|d| d.get("endpoint")).cloned().unwrap_or_default();
         let uri = endpoint.as_str().or_else(|| endpoint.get("uri").and_then(Value::as_str)).unwrap_or("");
-        let consume = match input("subscription") {
-            Some(subscription) if &*request.operation == SUBSCRIBE => Some(consume(subscription, request)?),
-            _ => None,
-        };
-        Ok(Self {
+        Self {
             uri: uri.to_owned(),
             channel: text("channel"),
             operation: text("operation"),
             server: input("server").cloned().unwrap_or_default(),
             protocol: text("protocol"),
-            policy: input("authentication").map(Policy::read).transpose()?,
+            policy: None,
             message: input("message").cloned().unwrap_or_else(Value::object),
-            consume,
-        })
+            consume: None,
+        }
     }
 
     /// Which way messages go.
@@ -165,6 +183,28 @@ impl Wanted {
             protocol: self.protocol.as_deref(),
         }
     }
+}
+
+/// Whether there is no expression in it.
+pub fn literal(value: &Value) -> bool {
+    match value {
+        Value::Str(text) => !text.contains("${"),
+        Value::Arr(items) => items.iter().all(literal),
+        Value::Obj(members) => members.values().all(literal),
+        Value::Null | Value::Bool(_) | Value::Num(_) => true,
+    }
+}
+
+/// The span of `subscription.consume.for`.
+///
+/// # Errors
+/// A `validation` problem if it is none.
+pub fn span(consume: &Value) -> Result<Option<Duration>, Problem> {
+    let span = consume.get("for").filter(|v| !v.is_null()).map(duration::from_value).transpose();
+    span.map_err(|e| {
+        let hint = e.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
+        Problem::standard(Standard::Validation, format!("`subscription.consume.for`: {e}{hint}"))
+    })
 }
 
 fn consume(subscription: &Value, request: &Request) -> Result<Consume, Problem> {
@@ -185,11 +225,7 @@ fn consume(subscription: &Value, request: &Request) -> Result<Consume, Problem> 
         }
     }
     let amount = consume.get("amount").and_then(Value::as_i64).and_then(|n| usize::try_from(n).ok());
-    let span = consume.get("for").filter(|v| !v.is_null()).map(duration::from_value).transpose();
-    let span = span.map_err(|e| {
-        let hint = e.hint().map_or_else(String::new, |hint| format!(" ({hint})"));
-        refuse(format!("`subscription.consume.for`: {e}{hint}"))
-    })?;
+    let span = span(&consume)?;
     if amount.is_none() && span.is_none() && conditions.proceed.is_none() && conditions.until.is_none() {
         let what = "`subscription.consume`: found nothing that ends it, expected `amount`, `while`, `until` or `for`";
         return Err(refuse(what.into()));

@@ -1,5 +1,6 @@
 //! What is refused before anything is sent, and in which words.
 
+use cpd_connector_api::attachment::{Planned, Resources};
 use cpd_connector_api::{Connector, json};
 use cpd_connectors::asyncapi::{AsyncApi, PROTOCOLS};
 
@@ -82,4 +83,51 @@ async fn a_message_that_does_not_fit_the_document_is_refused_before_anything_is_
     assert!(said.contains("payload: /n") && said.contains("integer"), "{said}");
     let (name, kind, _) = ended(&api.publish("k", &json!({"message": {"payload": {"n": 1}}})).await);
     assert_eq!((name, kind.as_str()), ("failed", "communication"), "it fits, and nobody listens at port 1");
+}
+
+#[test]
+fn a_definition_is_refused_for_what_can_never_work_and_for_nothing_else() {
+    let channel = json!({
+        "address": "a.{room}.b", "parameters": {"room": {"location": "$message.payload#/room"}},
+        "messages": {"m": {"payload": {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}, "room": {"type": "string"}}}}},
+    });
+    let look = |protocol: &str, operation: &str, asked: &Value| {
+        let api = Api::new(protocol, 1, "").with_channel(channel.clone());
+        let resources: Resources = [Arc::new(api.document())].into_iter().collect();
+        let with = api.request(operation, "k", asked).input;
+        connector().examine(&Planned { operation, with: &with, resources: &resources })
+    };
+    let message = |payload: Value| json!({"message": {"payload": payload}});
+    for (protocol, operation, asked) in [
+        ("nats", "asyncapi.publish", message(json!({"n": 1, "room": "blue"}))),
+        ("nats", "asyncapi.publish", message(json!("${ .whatever }"))),
+        ("nats", "asyncapi.publish", message(json!({"n": "${ .n }"}))),
+        ("nats", "asyncapi.subscribe", amount(1)),
+        ("nats", "asyncapi.subscribe", json!({"subscription": {"consume": {"for": "${ .span }"}}})),
+        ("kafka", "asyncapi.publish", and(message(json!({})), "operation", json!("${ .operation }"))),
+        (
+            "nats",
+            "asyncapi.publish",
+            and(message(json!("${ . }")), "server", json!({"name": "main", "variables": {"x": "${ .x }"}})),
+        ),
+    ] {
+        assert_eq!(look(protocol, operation, &asked), Ok(None), "{asked}");
+    }
+    for (protocol, operation, asked, said) in [
+        ("kafka", "asyncapi.publish", message(json!("${ . }")), "\"kafka\", which is not built"),
+        ("mqtt", "asyncapi.publish", json!({"message": {"payload": "${ . }", "headers": {"a": 1}}}), "no headers"),
+        ("nats", "asyncapi.publish", message(json!({"n": "x", "room": "blue"})), "/n"),
+        ("nats", "asyncapi.publish", message(json!({"n": 1})), "the parameter \"room\""),
+        (
+            "nats",
+            "asyncapi.publish",
+            and(message(json!("${ . }")), "operation", json!("opp")),
+            "expected one of \"op\"",
+        ),
+        ("redis", "asyncapi.subscribe", amount(1), "the parameter \"room\""),
+        ("nats", "asyncapi.subscribe", json!({"subscription": {"consume": {"for": "P1M"}}}), "months"),
+    ] {
+        let problem = look(protocol, operation, &asked).unwrap_err();
+        assert!(problem.to_string().contains(said), "{asked}: {problem}");
+    }
 }
