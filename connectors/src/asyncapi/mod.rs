@@ -4,7 +4,7 @@
 //!    and finds the operation or channel.
 //! 2. [`server`] says where to connect and what the channel's address is there; [`protocol`] whether that is spoken.
 //! 3. `asyncapi.publish`: [`payload`] holds the message against the document's schema, [`message`] writes it, a session
-//!    ([`session`]: [`nats`], [`mqtt`], [`redis`], [`ws`]; or [`http`]) sends it and waits for the broker's word.
+//!    ([`session`]: `nats`, `mqtt`, `redis`, `ws`; or `http`) sends it and waits for the broker's word.
 //! 4. `asyncapi.subscribe`: a session subscribes, [`gather`] keeps what comes until there is enough.
 //!
 //! - Publishing is at-most-once. Not connected, not let in, refused by the broker: it did not happen. Sent, and then silence

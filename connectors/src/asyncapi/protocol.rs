@@ -47,7 +47,7 @@ pub const PROTOCOLS: [Protocol; 19] = [
 /// The protocol of that name, in any of its spellings.
 pub fn find(name: &str) -> Option<&'static Protocol> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    PROTOCOLS.iter().find(|p| is(&p.name) || p.aliases.iter().any(|a| is(&a)))
+    PROTOCOLS.iter().find(|p| is(&p.name) || p.aliases.iter().any(is))
 }
 
 /// The names of those that are spoken, for messages.

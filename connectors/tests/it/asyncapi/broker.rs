@@ -1,6 +1,6 @@
 //! Real brokers: Debian's `nats-server`, `mosquitto` and `redis-server`, and the command-line clients that come with them as foreign witnesses.
 //!
-//! `CPD_REAL_PARTS` says what to do when a program is not there, as for the other real parts: `require` fails, nothing set skips loudly,
+//! `CPD_REAL_BROKERS`, or else `CPD_REAL_PARTS`, says what to do when a program is not there: `require` fails, nothing set skips loudly,
 //! `skip` leaves them out (`tests/real/brokers.sh` installs them). Each broker listens on a loopback port of its own, lives no longer than its
 //! [`Broker`], and takes a signal if the test is killed. What it says is watched, so that nothing here waits by sleeping.
 
@@ -21,13 +21,14 @@ pub fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs = std::env::split_paths(&path).chain(["/usr/sbin", "/usr/local/sbin"].map(PathBuf::from));
     let found = dirs.map(|dir| dir.join(name)).find(|p| p.is_file());
-    let wish = std::env::var("CPD_REAL_PARTS").unwrap_or_default();
+    let wish = ["CPD_REAL_BROKERS", "CPD_REAL_PARTS"].into_iter().find_map(|name| std::env::var(name).ok());
+    let wish = wish.unwrap_or_default();
     let why = match (wish.as_str(), found) {
-        ("skip", _) => "CPD_REAL_PARTS=skip".to_owned(),
+        ("skip", _) => "CPD_REAL_BROKERS or CPD_REAL_PARTS is skip".to_owned(),
         ("require" | "", Some(found)) => return Some(found),
         ("", None) => format!("{name} is not installed; tests/real/brokers.sh does it"),
         ("require", None) => panic!("{name} is required and not installed: run tests/real/brokers.sh"),
-        _ => panic!("CPD_REAL_PARTS is neither `require` nor `skip`"),
+        _ => panic!("CPD_REAL_BROKERS or CPD_REAL_PARTS is neither `require` nor `skip`"),
     };
     // Straight to the stream: a captured line would not be seen.
     let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");

@@ -4,6 +4,7 @@
 mod broker;
 mod conformance;
 mod http;
+mod real_conformance;
 mod real_mqtt;
 mod real_nats;
 mod real_redis;
@@ -18,6 +19,7 @@ use cpd_connector_api::attachment::{Condition, Conditions, Resource};
 use cpd_connector_api::{Connector, Outcome, Request, Value, json};
 use cpd_connectors::asyncapi::{AsyncApi, AsyncApiConfig};
 use cpd_connectors::http::HttpConfig;
+use tokio::sync::Notify;
 
 use crate::support::*;
 
@@ -118,6 +120,17 @@ pub fn when(holds: impl Fn(i64) -> bool + Send + Sync + 'static) -> Option<Condi
 
 pub fn filtered(filter: impl Fn(i64) -> bool + Send + Sync + 'static) -> Conditions {
     Conditions { filter: when(filter), ..Conditions::default() }
+}
+
+/// A filter that lets nothing through and says when it was asked: then the client is in the middle of its subscription.
+pub fn signalling() -> (Conditions, Arc<Notify>) {
+    let asked = Arc::new(Notify::new());
+    let says = asked.clone();
+    let filter = move |_| {
+        says.notify_one();
+        false
+    };
+    (filtered(filter), asked)
 }
 
 /// The payloads of messages.

@@ -175,12 +175,16 @@ async fn a_broker_that_stops_or_dies_in_the_middle_is_a_failure() {
         for kill in [true, false] {
             let Some(mut broker) = Broker::mosquitto(OPEN, &[]).await else { return };
             let api = Api::new(protocol, broker.port, "a");
+            let (conditions, asked) = signalling();
+            let connector = connector();
+            let request = Request { conditions, ..api.request("asyncapi.subscribe", "k", &amount(1)) };
             let ending = async {
                 broker.says("Sending SUBACK").await;
+                broker.client("mosquitto_pub", &["-t", "a", "-m", "1"]).unwrap().last_words().await;
+                asked.notified().await;
                 if kill { broker.kill() } else { broker.terminate() }
             };
-            let asked = amount(1);
-            let (outcome, ()) = tokio::join!(api.subscribe("k", &asked), ending);
+            let (outcome, ()) = tokio::join!(connector.call(request), ending);
             let (name, kind, said) = ended(&outcome);
             assert_eq!((name, kind.as_str()), ("failed", "communication"), "{protocol} {kill}: {said}");
             assert!(said.contains("in the middle of a subscription"), "{said}");

@@ -223,14 +223,17 @@ async fn what_the_server_does_not_take_is_refused_before_it_is_sent() {
 async fn a_server_that_dies_or_is_not_there_is_a_failure_that_may_be_tried_again() {
     let Some(mut broker) = Broker::nats("").await else { return };
     let api = Api::new("nats", broker.port, "a");
-    let one = amount(1);
-    let watched = api.subscribe("k", &one);
+    let mut witness = Witness::enter(&broker, "none", "").await;
+    let (conditions, asked) = signalling();
+    let connector = connector();
+    let request = Request { conditions, ..api.request("asyncapi.subscribe", "k", &amount(1)) };
     let killing = async {
-        // The answers to the greeting and to the subscription.
-        broker.repeats("->> [PONG]", 2).await;
+        broker.says("[SUB a").await;
+        witness.publish("a", "1").await;
+        asked.notified().await;
         broker.kill();
     };
-    let (outcome, ()) = tokio::join!(watched, killing);
+    let (outcome, ()) = tokio::join!(connector.call(request), killing);
     let (name, kind, said) = ended(&outcome);
     assert_eq!((name, kind.as_str()), ("failed", "communication"), "{said}");
     assert!(said.contains("in the middle of a subscription"), "{said}");

@@ -29,7 +29,6 @@ async fn serve<F: Future<Output = ()> + Send + 'static>(
         while let Ok((stream, _)) = listener.accept().await {
             let (play, log) = (play.clone(), log.clone());
             tokio::spawn(async move {
-                #[expect(clippy::result_large_err, reason = "the library's signature")]
                 let hello = |hello: &Hello, response: Response| -> Result<Response, ErrorResponse> {
                     let login = hello.headers().get("authorization").map(|v| v.to_str().unwrap().to_owned());
                     log.lock().push(format!("{} {}", hello.uri(), login.unwrap_or_default()));
