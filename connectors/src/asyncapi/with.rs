@@ -8,7 +8,6 @@ use cpd_connector_api::{Class, OperationSpec, Problem, Request, Standard, Value,
 use super::document::Direction;
 use super::server::Asked;
 use crate::authentication::{self, Policy};
-use crate::rpc::endpoint;
 
 const PUBLISH: &str = "asyncapi.publish";
 const SUBSCRIBE: &str = "asyncapi.subscribe";
@@ -55,7 +54,10 @@ pub fn operations() -> Vec<OperationSpec> {
 fn input(direction: Direction) -> Value {
     let name = json!({"type": "string", "minLength": 1});
     let object = |required: Value, properties: Value| json!({"type": "object", "additionalProperties": false, "required": required, "properties": properties});
-    let document = object(json!(["endpoint"]), json!({"name": {"type": "string"}, "endpoint": endpoint::schema()}));
+    // How the document was loaded is behind us; its authentication may still name a policy, and is not looked at.
+    let endpoint = object(json!(["uri"]), json!({"uri": name, "authentication": {"writeOnly": true}}));
+    let endpoint = json!({"oneOf": [name, endpoint]});
+    let document = object(json!(["endpoint"]), json!({"name": {"type": "string"}, "endpoint": endpoint}));
     let scalar = json!({"type": ["string", "number", "boolean"]});
     let server =
         object(json!(["name"]), json!({"name": name, "variables": {"type": "object", "additionalProperties": scalar}}));

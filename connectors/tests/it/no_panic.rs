@@ -40,10 +40,11 @@ fn inputs(spec: &OperationSpec) -> impl Strategy<Value = Value> + use<> {
 fn no_input_makes_a_connector_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sandbox = runtime.block_on(sandbox());
-    let connectors: [Box<dyn Connector>; 3] = [
+    let connectors: [Box<dyn Connector>; 4] = [
         Box::new(http()),
         Box::new(atlas(&sandbox, client(HttpConfig::default()))),
         Box::new(agent(&sandbox, client(HttpConfig::default()))),
+        Box::new(crate::asyncapi::connector()),
     ];
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig { cases: 200, ..ProptestConfig::default() });
     for connector in &connectors {

@@ -57,6 +57,23 @@ fn messages_are_published_once_and_gathered_through_conditions_and_foreach() {
 }
 
 #[test]
+fn a_document_behind_a_login_is_loaded_with_it_and_the_call_has_its_own() {
+    let (place, server) = (Place::new(), Server::start());
+    let uri = server.url("/api.json");
+    let both = format!(
+        "document: {{ endpoint: {{ uri: '{uri}', authentication: {{ use: docs }} }} }}
+        authentication: {{ use: broker }}"
+    );
+    let task = PUBLISH.replace("document: { endpoint: api.yaml }", &both);
+    let policies = "use: { authentications: { docs: { basic: { username: u, password: p } }, broker: { bearer: { token: t-0-k-e-n } } } }\ndo:";
+    place.write("talk.yaml", &workflow("talk", &task).replace("do:", policies));
+    place.cpd(&["run", "talk.yaml", "text=hi"]).exits(0);
+    let calls = server.calls();
+    assert_eq!(calls.last().map(String::as_str), Some("POST /room"));
+    assert!(calls.contains(&"GET /api.json".to_owned()), "{calls:?}");
+}
+
+#[test]
 fn what_a_document_cannot_do_is_told_when_the_definition_is_checked() {
     let (place, server) = (Place::new(), Server::start());
     place.write("talk.yaml", &workflow("talk", PUBLISH));
