@@ -35,6 +35,7 @@ mod tests;
 mod with;
 mod ws;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use cpd_connector_api::attachment::Planned;
@@ -83,6 +84,7 @@ pub struct AsyncApi {
     authenticator: Authenticator,
     dialer: Dialer,
     config: AsyncApiConfig,
+    operations: Arc<[OperationSpec]>,
 }
 
 /// What a call is about, once its document is read.
@@ -122,11 +124,11 @@ impl AsyncApi {
     /// The connector over an authenticator, whose tokens, limits and allowed hosts it shares.
     pub fn new(config: AsyncApiConfig, authenticator: &Authenticator) -> Self {
         let dialer = Dialer::new(authenticator.http().clone());
-        Self { authenticator: authenticator.clone(), dialer, config }
+        Self { authenticator: authenticator.clone(), dialer, config, operations: with::operations().into() }
     }
 
     async fn perform(&self, request: &Request, redactor: &mut Redactor) -> Result<Success, Trouble> {
-        let wanted = Wanted::read(request).map_err(Trouble::Refused)?;
+        let wanted = Wanted::read(request, &self.operations).map_err(Trouble::Refused)?;
         let resource = request.resources.get(&wanted.uri).map_err(Trouble::Refused)?;
         let document = Document::read(resource).map_err(Trouble::Refused)?;
         let plan = plan(&document, &wanted).map_err(Trouble::Refused)?;
@@ -172,7 +174,7 @@ impl AsyncApi {
             }
         };
         if let Value::Obj(members) = &mut evidence {
-            std::sync::Arc::make_mut(members).insert("schema".into(), Value::from(checked.said()));
+            Arc::make_mut(members).insert("schema".into(), Value::from(checked.said()));
         }
         let more = [("publication", evidence)];
         let output = json!({
@@ -353,7 +355,7 @@ impl Connector for AsyncApi {
     }
 
     fn operations(&self) -> Vec<OperationSpec> {
-        with::operations()
+        self.operations.to_vec()
     }
 
     fn examine(&self, planned: &Planned<'_>) -> Result<Option<Class>, Problem> {

@@ -121,13 +121,12 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// Reads the input of a request.
+    /// Reads the input of a request for one of the operations.
     ///
     /// # Errors
     /// A problem that says what does not fit.
-    pub fn read(request: &Request) -> Result<Self, Problem> {
+    pub fn read(request: &Request, operations: &[OperationSpec]) -> Result<Self, Problem> {
         let refuse = |what: String| Problem::standard(Standard::Validation, what);
-        let operations = operations();
         let Some(spec) = operations.iter().find(|o| o.name == request.operation) else {
             let what = format!("found operation {:?}, expected {PUBLISH:?} or {SUBSCRIBE:?}", request.operation);
             return Err(Problem::standard(Standard::Configuration, what));
