@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cpd_connectors::a2a::A2aConfig;
+use cpd_connectors::asyncapi::AsyncApiConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
@@ -75,6 +76,8 @@ pub struct Connectors {
     pub mcp: McpConfig,
     /// `[connectors.a2a]`
     pub a2a: A2aConfig,
+    /// `[connectors.asyncapi]`
+    pub asyncapi: AsyncApiConfig,
     /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
     pub atlas: Option<AtlasConfig>,
 }
@@ -165,6 +168,7 @@ mod tests {
         assert_eq!(reference.connectors.http, HttpConfig::default());
         assert_eq!(reference.connectors.mcp, McpConfig::default());
         assert_eq!(reference.connectors.a2a, A2aConfig::default());
+        assert_eq!(reference.connectors.asyncapi, AsyncApiConfig::default());
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");

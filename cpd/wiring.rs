@@ -11,6 +11,7 @@ use cpd_connector_api::{BoxFuture, Connector, Map, OperationSpec, Outcome, Probl
 use cpd_connectors::a2a::A2a;
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
+use cpd_connectors::asyncapi::AsyncApi;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
@@ -108,6 +109,7 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
         Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
         Arc::new(OpenApi::new(authenticator.clone())),
+        Arc::new(AsyncApi::new(config.connectors.asyncapi.clone(), &authenticator)),
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,

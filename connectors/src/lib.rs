@@ -8,11 +8,13 @@
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
 //! - [`a2a`]: other agents, by the Agent2Agent protocol.
+//! - [`asyncapi`]: messages to and from the services of an AsyncAPI document.
 //! - [`rpc`]: what those two share: JSON-RPC, server-sent events, endpoints.
 //! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
 
 pub mod a2a;
 pub mod agent;
+pub mod asyncapi;
 pub mod atlas;
 pub mod authentication;
 mod document;

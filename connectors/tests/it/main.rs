@@ -3,6 +3,7 @@
 
 mod a2a;
 mod agent;
+mod asyncapi;
 mod atlas;
 mod authority;
 mod bad_answers;

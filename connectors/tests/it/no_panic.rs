@@ -59,6 +59,7 @@ fn no_input_makes_a_connector_panic() {
         Box::new(OpenApi::new(authenticator(HttpConfig::default()))),
         Box::new(atlas(&sandbox, client(HttpConfig::default()))),
         Box::new(agent(&sandbox, client(HttpConfig::default()))),
+        Box::new(crate::asyncapi::connector()),
     ];
     // At an address that the words above make, so that it is found now and then.
     let document = pinned("http://127.0.0.1:1/", "swagger: '2.0'\npaths: { /x: { get: { operationId: post } } }");
