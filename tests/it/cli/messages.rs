@@ -40,8 +40,8 @@ operations: {{ say: {{ action: receive, channel: {{ $ref: '#/channels/room' }} }
 #[test]
 fn messages_are_published_once_and_gathered_through_conditions_and_foreach() {
     let (place, server) = (Place::new(), Server::start());
-    place.write("api.yaml", &document("http", &server));
-    place.write("talk.yaml", &workflow("talk", &format!("{PUBLISH}{SUBSCRIBE}")));
+    place.write("api.yaml", document("http", &server));
+    place.write("talk.yaml", workflow("talk", &format!("{PUBLISH}{SUBSCRIBE}")));
     let out = place.cpd(&["run", "talk.yaml", "text=hi", "--json"]).exits(0).json();
     assert_eq!(out["output"], json!([{ "n": 1, "i": 0 }, { "n": 3, "i": 1 }]));
     assert_eq!(server.calls(), ["POST /room", "GET /lines"]);
@@ -66,7 +66,7 @@ fn a_document_behind_a_login_is_loaded_with_it_and_the_call_has_its_own() {
     );
     let task = PUBLISH.replace("document: { endpoint: api.yaml }", &both);
     let policies = "use: { authentications: { docs: { basic: { username: u, password: p } }, broker: { bearer: { token: t-0-k-e-n } } } }\ndo:";
-    place.write("talk.yaml", &workflow("talk", &task).replace("do:", policies));
+    place.write("talk.yaml", workflow("talk", &task).replace("do:", policies));
     place.cpd(&["run", "talk.yaml", "text=hi"]).exits(0);
     let calls = server.calls();
     assert_eq!(calls.last().map(String::as_str), Some("POST /room"));
@@ -76,12 +76,12 @@ fn a_document_behind_a_login_is_loaded_with_it_and_the_call_has_its_own() {
 #[test]
 fn what_a_document_cannot_do_is_told_when_the_definition_is_checked() {
     let (place, server) = (Place::new(), Server::start());
-    place.write("talk.yaml", &workflow("talk", PUBLISH));
-    place.write("api.yaml", &document("kafka", &server));
+    place.write("talk.yaml", workflow("talk", PUBLISH));
+    place.write("api.yaml", document("kafka", &server));
     place.cpd(&["validate", "talk.yaml"]).exits(1).says(&["invalid-argument", "\"kafka\", which is not built into"]);
-    place.write("api.yaml", &document("mqtt", &server));
+    place.write("api.yaml", document("mqtt", &server));
     place.cpd(&["validate", "talk.yaml"]).exits(1).says(&["messages of mqtt have no headers"]);
-    place.write("api.yaml", &document("http", &server).replace("say:", "tell:"));
+    place.write("api.yaml", document("http", &server).replace("say:", "tell:"));
     place
         .cpd(&["run", "talk.yaml", "text=hi"])
         .exits(1)
