@@ -54,7 +54,7 @@ fn inputs(spec: &OperationSpec) -> impl Strategy<Value = Value> + use<> {
 fn no_input_makes_a_connector_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sandbox = runtime.block_on(sandbox());
-    let connectors: [Box<dyn Connector>; 4] = [
+    let connectors: [Box<dyn Connector>; 5] = [
         Box::new(http()),
         Box::new(OpenApi::new(authenticator(HttpConfig::default()))),
         Box::new(atlas(&sandbox, client(HttpConfig::default()))),
