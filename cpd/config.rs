@@ -10,6 +10,7 @@ use cpd_connectors::a2a::A2aConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
+use cpd_connectors::process::ProcessConfig;
 use serde::Deserialize;
 
 /// The reference configuration.
@@ -45,6 +46,8 @@ pub struct Connectors {
     pub mcp: McpConfig,
     /// `[connectors.a2a]`
     pub a2a: A2aConfig,
+    /// `[connectors.process]`
+    pub process: ProcessConfig,
     /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
     pub atlas: Option<AtlasConfig>,
 }
@@ -135,6 +138,7 @@ mod tests {
         assert_eq!(reference.connectors.http, HttpConfig::default());
         assert_eq!(reference.connectors.mcp, McpConfig::default());
         assert_eq!(reference.connectors.a2a, A2aConfig::default());
+        assert_eq!(reference.connectors.process, ProcessConfig::default());
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");

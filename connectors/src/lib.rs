@@ -8,6 +8,7 @@
 //! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
 //! - [`a2a`]: other agents, by the Agent2Agent protocol.
 //! - [`rpc`]: what those two share: JSON-RPC, server-sent events, endpoints.
+//! - [`process`]: shell commands, scripts and containers, where the operator allows them.
 //! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
 
 pub mod a2a;
@@ -17,5 +18,6 @@ pub mod authentication;
 pub mod drift;
 pub mod http;
 pub mod mcp;
+pub mod process;
 pub mod rpc;
 pub mod sandbox;

@@ -15,6 +15,7 @@ mod mcp;
 mod mcp_stdio;
 mod no_panic;
 mod oauth;
+mod process;
 mod real_mlflow;
 mod resource;
 mod sandbox;
