@@ -17,6 +17,9 @@ pub(crate) struct RegisterArgs {
     /// Files, or directories of `.yaml`, `.yml` and `.json` files.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    /// Give a version that is registered other content. Only where `cpd.toml` says that the directory is for development.
+    #[arg(long)]
+    replace: bool,
 }
 
 /// `cpd validate`
@@ -32,13 +35,19 @@ pub(crate) fn register(global: &Global, args: &RegisterArgs) -> anyhow::Result<E
     let config = global.config()?;
     super::runtime()?.block_on(async {
         let engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
-        super::with_engine(&engine, false, register_all(&engine, &files, global.json)).await
+        super::with_engine(&engine, false, register_all(&engine, &files, args.replace, global.json)).await
     })
 }
 
-async fn register_all(engine: &Engine, files: &[PathBuf], json: bool) -> anyhow::Result<Exit> {
+async fn register_all(engine: &Engine, files: &[PathBuf], replace: bool, json: bool) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
-    for (file, result) in in_order(files, async |file| register_file(engine, file).await).await {
+    let register = async |file: &Path| {
+        if !replace {
+            return register_file(engine, file).await;
+        }
+        Ok(engine.register_anew(&read(file)?, &file.display().to_string()).await?)
+    };
+    for (file, result) in in_order(files, register).await {
         match result {
             Ok(registration) => print_registration(&file, &registration, json, "registered")?,
             Err(error) => {
@@ -82,13 +91,14 @@ pub(crate) fn validate(global: &Global, args: &ValidateArgs) -> anyhow::Result<E
     let config = global.config()?;
     // What is registered may be referred to; and the files may refer to each other.
     let registry = match global.view() {
-        Ok(view) => view.registry_with(wiring::operations(&config)?)?,
-        Err(_) => Registry::empty(wiring::operations(&config)?),
+        Ok(view) => view.registry_apart()?,
+        Err(_) => Registry::empty(),
     };
+    let registry = registry.with_connectors(wiring::known(&config)?).with_loader(wiring::loader(&config)?);
     let mut exit = Exit::Done;
     let check = async |file: &Path| {
         let source = read(file)?;
-        anyhow::Ok(registry.check_and_keep(&source, &file.display().to_string())?)
+        anyhow::Ok(registry.check_and_keep(&source, &file.display().to_string()).await?)
     };
     let results = super::runtime()?.block_on(in_order(&files, check));
     let (mut good, total) = (0, results.len());

@@ -13,6 +13,7 @@ mod run;
 mod sandbox;
 mod style;
 mod timeline;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -93,6 +94,12 @@ enum Command {
     Signal(operate::SignalArgs),
     /// Publish an event to every open run that listens for it.
     Emit(operate::EventArgs),
+    /// Start a run that shares the history of another one up to a point and goes on from there.
+    Fork(versions::ForkArgs),
+    /// Go on with a run that faulted from the task that failed, in a run of its own.
+    Retry(versions::RetryArgs),
+    /// Move open runs to another version of their workflow, if their history replays there.
+    Migrate(versions::MigrateArgs),
     /// Policies: list, evaluate, test.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -153,6 +160,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Resolve(args) => operate::resolve(&global, &args),
         Command::Signal(args) => operate::signal(&global, &args),
         Command::Emit(args) => operate::emit(&global, &args),
+        Command::Fork(args) => versions::fork(&global, &args),
+        Command::Retry(args) => versions::retry(&global, &args),
+        Command::Migrate(args) => versions::migrate(&global, &args),
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),

@@ -40,7 +40,7 @@ pub(crate) const EVERY: u64 = 2_000;
 pub(crate) const BYTES_PER_EVENT: u64 = 256;
 
 /// The number of the form. It changes when [`form`] does, and when folding comes to another state than it used to.
-const FORM: u16 = 1;
+const FORM: u16 = 2;
 
 const HEADER_BYTES: usize = 34;
 
@@ -105,6 +105,10 @@ pub(crate) fn load(shared: &Shared, id: RunId, last: Position) -> Result<Option<
 fn onto(source: Source, entries: &[StoredEntry]) -> Result<Option<(Run, u64)>, Error> {
     let Some((covered, rest)) = entries.split_first() else { return Ok(None) };
     if covered.next_seq() != source.seq + 1 || covered.digest() != source.digest {
+        return Ok(None);
+    }
+    // A run that was moved to another version since is folded from its beginning.
+    if load::migrated(rest.iter().flat_map(StoredEntry::records).map(|r| (r.kind, r.payload))).is_some() {
         return Ok(None);
     }
     let events = source.run.events;
