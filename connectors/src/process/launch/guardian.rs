@@ -144,7 +144,7 @@ fn watchers(stdin: Option<ChildStdin>, text: String, mut lines: BufReader<UnixSt
     });
     thread::spawn(move || {
         loop {
-            let event = match process::waitpid(None, WaitOptions::empty()) {
+            let event = match process::wait(WaitOptions::empty()) {
                 Ok(Some((pid, status))) => Event::Reaped(pid, status),
                 Ok(None) | Err(rustix::io::Errno::INTR) => continue,
                 Err(_) => Event::Alone,
@@ -223,7 +223,9 @@ fn end_all(group: Pid) {
 }
 
 fn private_directory(below: &Path) -> Result<PathBuf, String> {
-    let made = tempfile::Builder::new().prefix("cpd-").rand_bytes(12).tempdir_in(below);
+    // Said, because the daemon's umask, which this process has, mostly lets others read.
+    let private = Permissions::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("cpd-").rand_bytes(12).permissions(private).tempdir_in(below);
     // What removes it is `remove`, which gets past what a script may have done to its own directories.
     made.map(tempfile::TempDir::keep).map_err(|e| format!("make a directory in {}: {e}", below.display()))
 }
