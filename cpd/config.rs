@@ -11,6 +11,7 @@ use cpd_connectors::asyncapi::AsyncApiConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
+use cpd_connectors::process::ProcessConfig;
 use cpd_engine::DataLimits;
 use serde::Deserialize;
 
@@ -78,6 +79,8 @@ pub struct Connectors {
     pub a2a: A2aConfig,
     /// `[connectors.asyncapi]`
     pub asyncapi: AsyncApiConfig,
+    /// `[connectors.process]`
+    pub process: ProcessConfig,
     /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
     pub atlas: Option<AtlasConfig>,
 }
@@ -169,6 +172,7 @@ mod tests {
         assert_eq!(reference.connectors.mcp, McpConfig::default());
         assert_eq!(reference.connectors.a2a, A2aConfig::default());
         assert_eq!(reference.connectors.asyncapi, AsyncApiConfig::default());
+        assert_eq!(reference.connectors.process, ProcessConfig::default());
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");

@@ -18,6 +18,7 @@ use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient, resource};
 use cpd_connectors::mcp::Mcp;
 use cpd_connectors::openapi::OpenApi;
+use cpd_connectors::process::{self, Launcher, Process};
 use cpd_engine::{Builder, DataLimits, Engine, Registry};
 
 use crate::config::{self, Config};
@@ -75,6 +76,9 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     if let Some(directory) = config.secrets.directory.as_ref().filter(|d| !d.is_dir()) {
         bail!("find the secrets: {} of [secrets] is not a directory", directory.display());
     }
+    if !config.connectors.process.allow.is_empty() {
+        process::hide_environment().context("keep the environment of cpd from the processes that definitions run")?;
+    }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
         .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
@@ -110,6 +114,7 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
         Arc::new(OpenApi::new(authenticator.clone())),
         Arc::new(AsyncApi::new(config.connectors.asyncapi.clone(), &authenticator)),
+        Arc::new(Process::new(config.connectors.process.clone(), Launcher::this_program(), Arc::new(ConnectorClock))),
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,

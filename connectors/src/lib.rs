@@ -10,6 +10,7 @@
 //! - [`a2a`]: other agents, by the Agent2Agent protocol.
 //! - [`asyncapi`]: messages to and from the services of an AsyncAPI document.
 //! - [`rpc`]: what those two share: JSON-RPC, server-sent events, endpoints.
+//! - [`process`]: shell commands, scripts and containers, where the operator allows them.
 //! - [`sandbox`]: a loopback server that answers as the outside world, for demonstrations and tests.
 
 pub mod a2a;
@@ -22,5 +23,6 @@ pub mod drift;
 pub mod http;
 pub mod mcp;
 pub mod openapi;
+pub mod process;
 pub mod rpc;
 pub mod sandbox;

@@ -17,6 +17,7 @@ mod mcp_stdio;
 mod no_panic;
 mod oauth;
 mod openapi;
+mod process;
 mod real_mlflow;
 mod resource;
 mod sandbox;
