@@ -50,8 +50,13 @@ impl<'a> Reader<'a> {
         }
         let operation = self.operation(yaml, Reference { name: &name, version: None, catalog: None })?;
         self.arguments(&operation, Some(yaml), &yaml.value, yaml);
+        let mut value = yaml.value.clone();
+        if let (false, Value::Obj(members)) = (awaits, &mut value) {
+            // Whoever does not wait goes on with its input.
+            Arc::make_mut(members).insert(Arc::from("input"), Value::str("${ . }"));
+        }
         let conditions = Conditions::default();
-        self.performed(id, operation, Some(yaml), &yaml.value, conditions, yaml, within).map(Action::Call)
+        self.performed(id, operation, Some(yaml), &value, conditions, yaml, within).map(Action::Call)
     }
 
     fn workflow(&mut self, yaml: &'a Yaml, awaits: bool, within: &Within) -> Option<Action> {
