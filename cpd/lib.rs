@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: the commands.
 //! - [`config`]: where the outside world is, from `cpd.toml` and the environment.
+//! - [`lint`]: one document looked at in full.
 //! - [`secrets`]: secrets by name, from the environment and from files.
 //! - [`wiring`]: connectors from a configuration, an engine from a data directory.
 //! - [`exit`]: what exit codes mean.
@@ -9,5 +10,6 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod lint;
 pub mod secrets;
 pub mod wiring;

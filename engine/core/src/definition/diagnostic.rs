@@ -199,11 +199,9 @@ impl Diagnostic {
         self.related.push(Related { span, message: message.into(), excerpt: None });
     }
 
-    /// The same, but what stands at its place is not shown: it is a secret.
-    #[must_use]
-    pub fn concealed(mut self) -> Self {
+    /// Hides what stands at its place: it is a secret.
+    pub fn conceal(&mut self) {
         self.concealed = true;
-        self
     }
 
     /// Where its span ends; known once it has its source.

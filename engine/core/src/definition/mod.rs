@@ -14,6 +14,7 @@
 mod check;
 pub mod diagnostic;
 pub mod duration;
+pub mod lint;
 pub mod names;
 pub mod plan;
 mod read;

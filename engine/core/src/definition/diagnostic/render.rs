@@ -308,7 +308,8 @@ mod tests {
 
     #[test]
     fn a_concealed_place_shows_nothing_of_what_stands_there() {
-        let d = Diagnostic::warning("w", "a secret").at(at("{ x: 2 }")).concealed();
+        let mut d = Diagnostic::warning("w", "a secret").at(at("{ x: 2 }"));
+        d.conceal();
         let text = drawn(d, 80);
         assert!(text.contains("set: ••••••••\n") && !text.contains("x: 2"), "{text}");
     }
