@@ -79,10 +79,26 @@ fn agent_faults(source: &str, file: &str) -> Vec<Diagnostic> {
 
 /// Where the member stands that a fault names first between backticks.
 fn place_of(fault: &str, root: &Yaml) -> Span {
+    if let Some(found) = fault.strip_prefix("invalid type: ").or(fault.strip_prefix("invalid value: ")) {
+        return valued(root, found).unwrap_or(root.mark);
+    }
     let name = fault.split('`').nth(1).unwrap_or_default();
     let last = name.rsplit('.').next().unwrap_or_default();
     let (node, key) = root.at_pointer(&format!("/{}", name.replace('.', "/")));
     key.or_else(|| key_named(root, last)).unwrap_or(node.mark)
+}
+
+/// The first scalar that a fault describes as "integer `1`, expected …" or "string \"x\", expected …".
+fn valued(yaml: &Yaml, fault: &str) -> Option<Span> {
+    match &yaml.children {
+        Children::Map(members) => members.iter().find_map(|m| valued(&m.value, fault)),
+        Children::List(items) => items.iter().find_map(|y| valued(y, fault)),
+        Children::None => {
+            let number = fault.split('`').nth(1).and_then(|n| n.parse::<f64>().ok());
+            let text = yaml.text().is_some_and(|t| fault.contains(&format!("string {t:?}")));
+            (text || (number.is_some() && yaml.value.as_f64() == number)).then_some(yaml.mark)
+        }
+    }
 }
 
 fn key_named(yaml: &Yaml, name: &str) -> Option<Span> {

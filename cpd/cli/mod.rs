@@ -13,6 +13,7 @@ mod run;
 mod sandbox;
 mod style;
 mod timeline;
+mod validate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,8 +68,8 @@ enum Command {
     Run(run::Args),
     /// Register definitions: files, or directories of them.
     Register(definitions::RegisterArgs),
-    /// Check definitions without registering them.
-    Validate(definitions::ValidateArgs),
+    /// Check definitions without registering them, and give advice about them.
+    Validate(validate::Args),
     /// List what is registered: workflows, policies, agents, operations.
     Registry,
     /// List runs, newest first.
@@ -140,7 +141,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::demo(&global, &args),
         Command::Run(args) => run::run(&global, &args),
         Command::Register(args) => definitions::register(&global, &args),
-        Command::Validate(args) => definitions::validate(&global, &args),
+        Command::Validate(args) => validate::validate(&global, &args),
         Command::Registry => definitions::registry(&global),
         Command::Runs(args) => lists::runs(&global, &args),
         Command::Show(args) => lists::show(&global, &args),

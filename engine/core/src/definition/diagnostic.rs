@@ -253,7 +253,7 @@ fn lines_of(source: &str, span: Span, concealed: Option<Span>) -> Arc<str> {
     let Some(hidden) = concealed else { return Arc::from(text) };
     let hide = |(i, c): (usize, char)| {
         let inside = (hidden.start..hidden.end).contains(&(line_start + i)) && !matches!(c, '\n' | '\r');
-        if inside { '•' } else { c }
+        if inside { '*' } else { c }
     };
     text.char_indices().map(hide).collect::<String>().into()
 }

@@ -228,6 +228,9 @@ fn syntax(source: &str, error: &ScanError) -> Diagnostic {
     if info.contains("mapping values") {
         return d.hint("quote a text that has `: ` in it, and expressions with `{`: '${ {a: .b} }'");
     }
+    if info.contains("while parsing a flow") && line.contains(['{', '[']) {
+        return d.hint("quote a text that has one of `[ ] { } ,` in it, as expressions often have: '.items[0]'");
+    }
     d
 }
 
