@@ -32,12 +32,12 @@ impl Checked {
 ///
 /// # Errors
 /// Only for what is not about the document.
-pub fn check(registry: &Registry, source: &str, file: &str, levels: &Levels) -> Result<Checked, Error> {
+pub async fn check(registry: &Registry, source: &str, file: &str, levels: &Levels) -> Result<Checked, Error> {
     let found = agent_faults(source, file);
     if !found.is_empty() {
         return Ok(Checked { registration: None, verdict: judge(source, file, found, levels) });
     }
-    let registration = match registry.check_and_keep(source, file) {
+    let registration = match registry.check_and_keep(source, file).await {
         Ok(registration) => registration,
         Err(Error::Invalid { diagnostics, .. }) => {
             let found = Arc::unwrap_or_clone(diagnostics);

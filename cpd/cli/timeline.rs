@@ -41,6 +41,9 @@ pub(crate) fn words(event: &Event, logged: &Logged) -> (char, String) {
         Event::RunStarted { workflow, version, actor, input, .. } => {
             ('●', format!("{workflow} {version} started by {actor} with {input}"))
         }
+        Event::TaskEntered { items: Some(Value::Bool(applies)), .. } => {
+            ('·', if *applies { "begins, with its extension" } else { "begins, without its extension" }.to_owned())
+        }
         Event::TaskEntered { items: Some(items), .. } => {
             ('·', format!("begins, {} items", items.as_array().map_or(0, <[Value]>::len)))
         }

@@ -19,7 +19,7 @@ use cpd_core::definition::{Severity, names};
 use cpd_core::{Value, json};
 use cpd_engine::Registry;
 
-use super::{Global, definitions, style};
+use super::{Global, definitions, runtime, style};
 use crate::exit::Exit;
 use crate::lint::{self, Checked};
 use crate::wiring;
@@ -80,7 +80,7 @@ pub(crate) fn validate(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         return explain::list(global.json);
     }
     let levels = levels(args)?;
-    let outcomes = check_all(global, &args.paths, &levels)?;
+    let outcomes = runtime()?.block_on(check_all(global, &args.paths, &levels))?;
     match args.report {
         Format::Human => human(&outcomes)?,
         Format::Json => outcomes.iter().try_for_each(as_json)?,
@@ -123,20 +123,21 @@ fn known(name: &str) -> anyhow::Result<&'static rules::Rule> {
     Ok(rule)
 }
 
-fn check_all(global: &Global, paths: &[PathBuf], levels: &Levels) -> anyhow::Result<Vec<Outcome>> {
+async fn check_all(global: &Global, paths: &[PathBuf], levels: &Levels) -> anyhow::Result<Vec<Outcome>> {
     let files = definitions::files(paths)?;
     let config = global.config()?;
     // What is registered may be referred to; and the files may refer to each other.
     let registry = match global.view() {
-        Ok(view) => view.registry_with(wiring::operations(&config)?)?,
-        Err(_) => Registry::empty(wiring::operations(&config)?),
+        Ok(view) => view.registry_apart()?,
+        Err(_) => Registry::empty(),
     };
+    let registry = registry.with_connectors(wiring::known(&config)?).with_loader(wiring::loader(&config)?);
     let mut again: BTreeSet<PathBuf> = files.iter().cloned().collect();
     let mut outcomes: Vec<Option<Outcome>> = files.iter().map(|_| None).collect();
     loop {
         let before = again.len();
         for (file, outcome) in files.iter().zip(&mut outcomes).filter(|(f, _)| again.contains(*f)).collect::<Vec<_>>() {
-            let result = one(&registry, file, levels);
+            let result = one(&registry, file, levels).await;
             // What can be registered has been kept, and others may refer to it now.
             if result.as_ref().is_ok_and(|c| c.registration.is_some()) {
                 again.remove(file);
@@ -149,9 +150,9 @@ fn check_all(global: &Global, paths: &[PathBuf], levels: &Levels) -> anyhow::Res
     }
 }
 
-fn one(registry: &Registry, file: &Path, levels: &Levels) -> anyhow::Result<Checked> {
+async fn one(registry: &Registry, file: &Path, levels: &Levels) -> anyhow::Result<Checked> {
     let source = definitions::read(file)?;
-    Ok(lint::check(registry, &source, &file.display().to_string(), levels)?)
+    Ok(lint::check(registry, &source, &file.display().to_string(), levels).await?)
 }
 
 fn human(outcomes: &[Outcome]) -> anyhow::Result<()> {

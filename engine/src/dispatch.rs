@@ -6,13 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
+use cpd_connector_api::attachment::{Condition, Conditions};
 use cpd_connector_api::secret::{Redactor, Secret};
 use cpd_connector_api::{Connector, Outcome, Reconciled, Request};
 use cpd_core::Value;
 use cpd_core::definition::plan::{Action, Call};
+use cpd_core::expression::Program;
 use cpd_core::machine::state::CallView;
 use cpd_core::machine::turn::CallOutcome;
-use cpd_core::machine::{ActId, Input, Run};
+use cpd_core::machine::{ActId, Env, Frozen, Input, Run};
 use cpd_core::problem::{Problem, Standard};
 use cpd_core::value::Map;
 use futures_util::FutureExt;
@@ -52,8 +54,14 @@ impl InFlight {
     }
 }
 
-/// The request for a call.
-pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken) -> Request {
+/// The request for the call of an act.
+pub(crate) fn request(
+    shared: &Shared,
+    run: &Run,
+    act: ActId,
+    call: &CallView<'_>,
+    cancel: CancellationToken,
+) -> Request {
     Request {
         operation: call.operation.name.clone(),
         version: call.operation.version.clone(),
@@ -64,9 +72,31 @@ pub(crate) fn request(run: &Run, call: &CallView<'_>, cancel: CancellationToken)
         key: call.key.clone(),
         deadline: call.deadline,
         input: call.args.clone(),
-        resources: Default::default(),
-        conditions: Default::default(),
+        resources: run.plan.resources.clone(),
+        conditions: conditions(shared, run, act),
         cancel,
+    }
+}
+
+/// The expressions that a subscription asks about messages, each with what it can see now.
+fn conditions(shared: &Shared, run: &Run, act: ActId) -> Conditions {
+    let Some(act) = run.act(act) else { return Conditions::default() };
+    let Action::Call(Call { conditions, .. }) = &run.node_of(act).action else { return Conditions::default() };
+    let node = run.node_of(act);
+    let env = Env { at: shared.clock.now(), limits: &shared.limits, runtime: &shared.runtime, stopwatch: || 0 };
+    let condition = |program: &Option<Arc<Program>>, what: &'static str| {
+        let program = program.clone()?;
+        let frozen = Frozen::of_call(run, act, program.uses(), &env);
+        let place = format!("evaluate `subscription.{what}` of task {} (line {})", node.name, node.line);
+        Some(Condition::new(move |message| {
+            let failed = |e| Problem::standard(Standard::Expression, format!("{place}: {e}"));
+            frozen.holds(&program, message).map_err(failed)
+        }))
+    };
+    Conditions {
+        filter: condition(&conditions.filter, "filter"),
+        proceed: condition(&conditions.proceed, "consume.while"),
+        until: condition(&conditions.until, "consume.until"),
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cpd_connector_api::Connector;
+use cpd_connector_api::attachment::Loader;
 use cpd_connector_api::secret::{NoSecrets, Secrets};
 use cpd_core::Value;
 use cpd_core::expression::Limits;
@@ -155,6 +156,7 @@ pub struct Builder {
     entropy: Arc<dyn Entropy>,
     observer: Option<Arc<dyn Observer>>,
     secrets: Arc<dyn Secrets>,
+    loader: Option<Arc<dyn Loader>>,
     shards: usize,
     dispatching: bool,
     limits: Limits,
@@ -237,6 +239,13 @@ impl Builder {
         self
     }
 
+    /// What loads the documents that definitions refer to by an address; by default nothing does.
+    #[must_use]
+    pub fn loader(mut self, loader: Arc<dyn Loader>) -> Self {
+        self.loader = Some(loader);
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -267,8 +276,11 @@ impl Builder {
         let reader = log.reader();
         let index = self.data.join("index").join(self.driver.name());
         let (index, recovery) = recovery::open(self.driver, &index, &reader, recovered)?;
-        let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
-        let registry = Arc::new(Registry::load(&reader, recovery.registry, operations)?);
+        let registry = Registry::load(&reader, recovery.registry)?.with_connectors(self.connectors.iter().cloned());
+        let registry = Arc::new(match self.loader {
+            Some(loader) => registry.with_loader(loader),
+            None => registry,
+        });
         let (tell, full) = watch::channel(false);
         let told = self.on_status;
         let on_status: Hook<Status> = Arc::new(move |status| {
@@ -434,6 +446,7 @@ impl Engine {
             entropy: Arc::new(SystemEntropy::default()),
             observer: None,
             secrets: Arc::new(NoSecrets),
+            loader: None,
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),

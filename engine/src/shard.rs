@@ -487,7 +487,7 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let mut request = dispatch::request(&slot.run, &call, token.clone());
+                let mut request = dispatch::request(&self.shared, &slot.run, act, &call, token.clone());
                 let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
                     Ok(redactor) => redactor,
                     Err(problem) => {

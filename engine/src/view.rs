@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cpd_core::catalog::OperationSpec;
+use cpd_core::definition::plan::PinKind;
 use cpd_core::machine::RunId;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::history::{History, HistoryEntry, RawRecord, needs};
 use crate::index::{RunRow, project};
 use crate::load;
-use crate::registry::{Registry, is_registry};
+use crate::registry::{self, Registry, is_registry};
 
 /// What a data directory holds.
 pub struct View {
@@ -118,12 +118,12 @@ impl View {
         &self.registry
     }
 
-    /// What is registered, together with operations: for checking definitions against it.
+    /// A registry of its own of what is registered: for checking definitions against it.
     ///
     /// # Errors
     /// If a registration cannot be read.
-    pub fn registry_with(&self, operations: Vec<OperationSpec>) -> Result<Registry, Error> {
-        Ok(Registry::from_records(&self.registrations)?.with_operations(operations))
+    pub fn registry_apart(&self) -> Result<Registry, Error> {
+        Registry::from_records(&self.registrations)
     }
 
     /// The run whose id begins with `prefix`; `last` is the newest that no other run started.
@@ -167,10 +167,11 @@ impl View {
         let events = first.events(run)?;
         let Some(event) = events.first() else { return Ok(Vec::new()) };
         let plan = load::begin(&self.registry, run, event, first.at)?.plan;
-        let needed = self.registrations.iter().filter(|r| {
-            Kind(r.kind) == Kind::REGISTERED
-                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
-                    .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest))
+        let needed = self.registrations.iter().filter(|r| match Kind(r.kind) {
+            Kind::DOCUMENT_PINNED => registry::document_digest(&r.payload)
+                .is_some_and(|d| plan.pins.iter().any(|p| p.kind == PinKind::Resource && p.digest == d)),
+            _ => cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
+                .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest)),
         });
         Ok(needed.cloned().collect())
     }

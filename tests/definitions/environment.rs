@@ -30,11 +30,6 @@ pub struct Installed {
 pub static INSTALLED: LazyLock<Installed> = LazyLock::new(Installed::load);
 
 impl Installed {
-    /// The operations of the connectors.
-    pub fn operations(&self) -> &[OperationSpec] {
-        &self.operations
-    }
-
     fn load() -> Self {
         let client = HttpClient::new(HttpConfig::default(), Arc::new(SystemClock)).expect("a client");
         let nowhere = "http://atlas.invalid".to_owned();

@@ -40,7 +40,7 @@ pub(crate) const EVERY: u64 = 2_000;
 pub(crate) const BYTES_PER_EVENT: u64 = 256;
 
 /// The number of the form. It changes when [`form`] does, and when folding comes to another state than it used to.
-const FORM: u16 = 1;
+const FORM: u16 = 2;
 
 const HEADER_BYTES: usize = 34;
 

@@ -29,8 +29,10 @@ pub use self::diagnostic::{Diagnostic, Severity};
 use self::plan::{Pin, Plan};
 use self::yaml::Yaml;
 use crate::Value;
-use crate::catalog::OperationSpec;
+use crate::catalog::{Class, OperationSpec};
 use crate::policy::Policy;
+use crate::problem::Problem;
+use crate::resource::{Loaded, Resources, Wanted};
 
 /// What the names in a definition can refer to.
 pub trait Environment {
@@ -50,6 +52,26 @@ pub trait Environment {
     fn workflow(&self, name: &str, version: Option<&str>) -> Option<Pin>;
     /// The qualified names of all workflows.
     fn workflow_names(&self) -> Vec<Arc<str>>;
+    /// How a call may be repeated, where the operation alone does not say it. `with` is not evaluated: texts that contain
+    /// `${` are expressions.
+    ///
+    /// # Errors
+    /// What about the call can never work.
+    fn class_of(
+        &self,
+        pointer: &str,
+        operation: &OperationSpec,
+        with: &Value,
+        resources: &Resources,
+    ) -> Result<Option<Class>, Problem> {
+        let _ = (pointer, operation, with, resources);
+        Ok(None)
+    }
+    /// The document at an address, if it has been loaded.
+    fn resource(&self, wanted: &Wanted) -> Loaded {
+        let _ = wanted;
+        Loaded::Absent
+    }
 }
 
 /// A definition that can run.

@@ -46,6 +46,7 @@ pub fn decide(run: &Run, env: &Env<'_>) -> Option<Event> {
         Status::Publishing { .. }
         | Status::List { .. }
         | Status::Branches { .. }
+        | Status::Extended { .. }
         | Status::Trying { .. }
         | Status::Delayed { .. }
         | Status::Catching { .. }
@@ -101,6 +102,11 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
     Ok(match &node.action {
         Action::Do(_) | Action::Fork { .. } | Action::Try { .. } => {
             Event::TaskEntered { act: id, input, deadline, items: None }
+        }
+        Action::Extended(extended) => {
+            let when = extended.when.as_ref().map(|when| test(when, &place, &seen, "when of an extension"));
+            let applies = Some(Value::Bool(when.transpose()?.unwrap_or(true)));
+            Event::TaskEntered { act: id, input, deadline, items: applies }
         }
         Action::For(looped) => {
             let items = match eval(&looped.items, &place, &seen, "for.in")? {

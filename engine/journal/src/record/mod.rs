@@ -108,6 +108,8 @@ kinds! {
     EVENT_PUBLISHED = 37, "EventPublished";
     /// A workflow, policy, agent or connector operation was registered.
     REGISTERED = 64, "Registered";
+    /// A document that a definition refers to.
+    DOCUMENT_PINNED = 65, "DocumentPinned";
 }
 
 #[cfg(test)]

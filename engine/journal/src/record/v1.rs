@@ -363,12 +363,12 @@ pub struct Registered<'a> {
 /// Something that a definition's name was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin<'a> {
-    /// 1: operation, 2: policy, 3: agent, 4: workflow.
+    /// 1: operation, 2: policy, 3: agent, 4: workflow, 5: document, 6: how a call may be repeated.
     pub kind: u8,
-    /// Its name.
+    /// Its name; the address of a document; the reference of a task with a call.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// Its version.
+    /// Its version; the media type of a document, or nothing; `safe`, `idempotent` or `at-most-once`.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
     /// Digest of its content.
@@ -376,4 +376,12 @@ pub struct Pin<'a> {
     /// An operation's specification as JSON; empty otherwise.
     #[serde(borrow)]
     pub document: Json<'a>,
+}
+
+/// A document that a definition refers to by an address. Definitions are pinned to the SHA-256 of the content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document<'a> {
+    /// Its bytes.
+    #[serde(borrow, with = "serde_bytes")]
+    pub content: Cow<'a, [u8]>,
 }

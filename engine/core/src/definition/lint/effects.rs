@@ -3,7 +3,7 @@
 use super::{Linter, Task, ancestors, subtree};
 use crate::Value;
 use crate::catalog::Class;
-use crate::definition::plan::{Action, Call, NodeId, Plan};
+use crate::definition::plan::{Action, Call, NodeId, OnUnknown, Plan};
 use crate::definition::yaml::Yaml;
 use crate::expression::{expression_source, shape};
 
@@ -18,11 +18,11 @@ impl Linter<'_> {
                         self.argument_kinds(&call.operation.name, with, &call.operation.input, "");
                     }
                 }
-                Action::Do(inner) if task.yaml.get("call").is_some() => {
-                    // A function: the effect is the inner task's, the author's words are this one's.
-                    for id in inner {
-                        if let Action::Call(call) = &plan.node(*id).action {
-                            self.unknown_outcome(plan, task, *id, call);
+                Action::Do(_) if task.yaml.get("call").is_some() => {
+                    // A function: the effects are of the tasks that it is made of, the author's words are this one's.
+                    for id in subtree(plan, task.node.id) {
+                        if let Action::Call(call) = &plan.node(id).action {
+                            self.unknown_outcome(plan, task, id, call);
                         }
                     }
                 }
@@ -56,6 +56,7 @@ impl Linter<'_> {
     /// A retry does not cover a call whose outcome is unknown.
     fn unknown_outcome(&mut self, plan: &Plan, task: Task<'_>, id: NodeId, call: &Call) {
         let said = task.yaml.get("metadata").and_then(|m| m.get("cpd")).and_then(|c| c.get("onUnknown")).is_some();
+        let said = said || plan.node(id).on_unknown != OnUnknown::Ask;
         if said || call.operation.reconciles || call.operation.class != Class::AtMostOnce {
             return;
         }

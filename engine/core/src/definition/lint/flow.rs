@@ -31,8 +31,9 @@ impl Linter<'_> {
     }
 
     fn switch_without_default(&mut self, plan: &Plan, task: Task<'_>) {
-        let siblings = task.node.parent.map(|p| super::children(&plan.node(p).action)).unwrap_or_default();
-        let next = siblings.iter().position(|id| *id == task.node.id).and_then(|i| siblings.get(i + 1));
+        let place = super::placed_as(plan, task.node.id);
+        let siblings = place.parent.map(|p| super::children(&plan.node(p).action)).unwrap_or_default();
+        let next = siblings.iter().position(|id| *id == place.id).and_then(|i| siblings.get(i + 1));
         let leads = match next {
             Some(id) => format!("the run goes on with `{}`", plan.node(*id).name),
             None => "the list ends".to_owned(),

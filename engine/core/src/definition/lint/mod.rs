@@ -107,7 +107,8 @@ impl<'a> Linter<'a> {
         Some((node, key))
     }
 
-    /// The tasks that stand in the document themselves; calls inside of functions do not.
+    /// The tasks that stand in the document themselves, without the extensions around them; what functions are made of does
+    /// not.
     fn tasks<'p>(&self, plan: &'p Plan) -> Vec<Task<'p>>
     where
         'a: 'p,
@@ -116,7 +117,8 @@ impl<'a> Linter<'a> {
             let (yaml, key) = self.at(&node.pointer)?;
             Some(Task { node, yaml, key: key.unwrap_or(yaml.mark) })
         };
-        plan.nodes.iter().skip(1).filter_map(place).collect()
+        let itself = |node: &&'p Node| !matches!(node.action, Action::Extended(_));
+        plan.nodes.iter().skip(1).filter(itself).filter_map(place).collect()
     }
 
     /// Where the name of a member stands.
@@ -129,6 +131,7 @@ impl<'a> Linter<'a> {
 fn children(action: &Action) -> Vec<NodeId> {
     match action {
         Action::Do(ids) => ids.clone(),
+        Action::Extended(e) => e.before.iter().chain([&e.inner]).chain(&e.after).copied().collect(),
         Action::For(f) => f.body.clone(),
         Action::Fork { branches, .. } => branches.clone(),
         Action::Listen(l) => l.foreach.clone(),
@@ -140,6 +143,15 @@ fn children(action: &Action) -> Vec<NodeId> {
         | Action::Set(_)
         | Action::Switch(_)
         | Action::Wait(_) => Vec::new(),
+    }
+}
+
+/// The node that has a task's place in its list: the task's own, or the outermost extension around it.
+fn placed_as(plan: &Plan, id: NodeId) -> &Node {
+    let around = |node: &&Node| matches!(&node.action, Action::Extended(e) if e.inner == id);
+    match plan.node(id).parent.map(|p| plan.node(p)).filter(around) {
+        Some(extension) => placed_as(plan, extension.id),
+        None => plan.node(id),
     }
 }
 

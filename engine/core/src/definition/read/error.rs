@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         match self.components.retries.get_mut(name) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.retry(shared, within)
             }
             None => {
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
         match self.components.errors.get_mut(text) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.problem(shared, within).map(|error| Action::Raise { error })
             }
             None => {

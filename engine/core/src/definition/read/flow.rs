@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
                 Vec::new()
             }
         };
-        Some(Action::For(For { items: items?, condition, body }))
+        Some(Action::For(For { items: items?, condition, body, gather: false }))
     }
 
     /// `for.in`: an expression, or a literal list.

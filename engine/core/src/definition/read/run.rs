@@ -10,7 +10,7 @@ use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::{Class, OperationSpec};
 use crate::definition::names;
-use crate::definition::plan::{Action, Call};
+use crate::definition::plan::{Action, Call, Conditions};
 use crate::definition::resolve::Reference;
 use crate::definition::yaml::Yaml;
 use crate::value::Map;
@@ -48,7 +48,7 @@ impl<'a> Reader<'a> {
         let operation = self.operation(yaml, Reference { name: &name, version: None, catalog: None })?;
         self.arguments(&operation, Some(yaml), &yaml.value, yaml);
         let with = self.arguments_of(yaml, &yaml.value, within)?;
-        Some(Action::Call(Call { operation, with }))
+        Some(Action::Call(Call { operation, with, conditions: Conditions::default() }))
     }
 
     fn workflow(&mut self, yaml: &'a Yaml, awaits: bool, within: &Within) -> Option<Action> {
@@ -110,6 +110,6 @@ impl<'a> Reader<'a> {
             input: Value::Null,
             output: Value::Null,
         };
-        Some(Action::Call(Call { operation, with }))
+        Some(Action::Call(Call { operation, with, conditions: Conditions::default() }))
     }
 }

@@ -133,14 +133,22 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn task(&mut self, id: NodeId, member: &'a Member, within: &Within) {
+    pub fn task(&mut self, id: NodeId, member: &'a Member, within: &Within) {
         let what = format!("task `{}`", member.key);
         let yaml = &member.value;
         let Some(members) = self.object(yaml, &what) else { return };
         let Some((keyword, extra)) = self.keyword(member, members, &what) else { return };
         let known: Vec<&str> = COMMON.into_iter().chain([keyword]).chain(extra.iter().copied()).collect();
         let Some(fields) = self.fields(yaml, &what, &known) else { return };
+        let layers = self.extensions_of(keyword, yaml);
+        let outer = id;
+        let id = if layers.is_empty() { id } else { self.extend(id, member, &layers, within) };
         self.common(id, fields, &what, within);
+        if outer != id {
+            // A task that is skipped is skipped with its extensions.
+            let condition = self.node(id).condition.take();
+            self.node(outer).condition = condition;
+        }
         let Some(action) = fields.get(keyword).and_then(|y| self.action(id, keyword, y, fields, within)) else {
             return;
         };
@@ -267,7 +275,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
+    pub fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
         let ids: BTreeMap<&str, NodeId> = list.iter().rev().map(|(m, id)| (&*m.key, *id)).collect();
         for jump in jumps {
             let target = ids.get(jump.target).copied();

@@ -4,27 +4,40 @@
 //! as its source text together with what its names were resolved to (pins); it is compiled against exactly those when a
 //! run needs it. The newest registration of a name serves new runs; a run keeps the digest that it started with.
 //!
+//! Documents that a definition refers to by an address are loaded when it is registered, and stand in the journal before it,
+//! once for each content.
+//!
+//! - `environment`: what names mean while a definition is compiled; `record`: registrations in the journal.
+//!
 //! Wherever a person types a name, `_` and `-` are the same, the namespace may be left out if the rest is unique, and
 //! `:version` may follow.
 
-use std::borrow::Cow;
+mod environment;
+mod record;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock};
 
+use cpd_connector_api::Connector;
+use cpd_connector_api::attachment::Loader;
 use cpd_core::Value;
 use cpd_core::catalog::OperationSpec;
 use cpd_core::definition::plan::{Digest, Pin, PinKind, Plan};
-use cpd_core::definition::{self, Compiled, Diagnostic, Environment};
+use cpd_core::definition::{self, Compiled, Diagnostic};
 use cpd_core::policy::{Policy, PolicyDocument};
-use cpd_journal::record::Kind;
-use cpd_journal::record::v1::{self, Json};
+use cpd_core::resource::{Loaded, Resource, Wanted};
+use cpd_journal::record::v1;
 use cpd_journal::{Batch, Chain, EntryBuilder, Lsn, Position, Reader, StoredEntry, StreamId};
 use parking_lot::RwLock;
 use sha2::{Digest as _, Sha256};
 
-use crate::codec::DecodeError;
+use self::environment::{Newest, Pinned};
+pub(crate) use self::record::document_digest;
 use crate::engine::Shared;
 use crate::error::Error;
+
+/// How often a definition is compiled anew because documents refer to documents.
+const LOADS_MAX: usize = 32;
 
 /// The stream of registrations. Run ids begin with a time; this one lies before all of them.
 pub(crate) const STREAM: StreamId = StreamId(*b"\0\0\0\0\0\0\0registry\0");
@@ -104,18 +117,23 @@ struct Inner {
     by_digest: HashMap<Digest, Arc<Workflow>>,
     /// Other names that workflows answer to, normalised.
     aliases: BTreeMap<String, Arc<str>>,
+    /// Documents that definitions are pinned to.
+    resources: HashMap<Digest, Arc<Resource>>,
 }
 
 /// Workflows, policies, agents and operations.
 pub struct Registry {
     operations: Vec<OperationSpec>,
+    /// Asked about calls that are being registered.
+    connectors: Vec<Arc<dyn Connector>>,
+    loader: Option<Arc<dyn Loader>>,
     inner: RwLock<Inner>,
     chain: tokio::sync::Mutex<Chain>,
 }
 
 impl Registry {
     /// Reads the registrations back from the journal.
-    pub(crate) fn load(reader: &Reader, last: Option<Position>, operations: Vec<OperationSpec>) -> Result<Self, Error> {
+    pub(crate) fn load(reader: &Reader, last: Option<Position>) -> Result<Self, Error> {
         let mut inner = Inner::default();
         let mut chain = Chain::start(STREAM);
         if let Some(last) = last {
@@ -129,18 +147,32 @@ impl Registry {
                 chain = entry.chain();
             }
         }
-        Ok(Self { operations, inner: RwLock::new(inner), chain: tokio::sync::Mutex::new(chain) })
+        Ok(Self::with(inner, chain))
     }
 
-    /// A registry with nothing but operations: for checking definitions.
-    pub fn empty(operations: Vec<OperationSpec>) -> Self {
-        let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
-        Self { operations, inner: RwLock::default(), chain }
+    fn with(inner: Inner, chain: Chain) -> Self {
+        let chain = tokio::sync::Mutex::new(chain);
+        let (operations, connectors, loader) = (Vec::new(), Vec::new(), None);
+        Self { operations, connectors, loader, inner: RwLock::new(inner), chain }
     }
 
-    /// The same with other operations, as `View` has none.
-    pub(crate) fn with_operations(mut self, operations: Vec<OperationSpec>) -> Self {
-        self.operations = operations;
+    /// A registry with nothing in it: for checking definitions.
+    pub fn empty() -> Self {
+        Self::with(Inner::default(), Chain::start(STREAM))
+    }
+
+    /// The same with the operations of connectors in the default catalog.
+    #[must_use]
+    pub fn with_connectors(mut self, connectors: impl IntoIterator<Item = Arc<dyn Connector>>) -> Self {
+        self.connectors = connectors.into_iter().collect();
+        self.operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
+        self
+    }
+
+    /// The same with something that loads the documents which definitions refer to.
+    #[must_use]
+    pub fn with_loader(mut self, loader: Arc<dyn Loader>) -> Self {
+        self.loader = Some(loader);
         self
     }
 
@@ -148,8 +180,8 @@ impl Registry {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn check_and_keep(&self, source: &str, file: &str) -> Result<Registration, Error> {
-        let (prepared, warnings) = self.prepare(source, file)?;
+    pub async fn check_and_keep(&self, source: &str, file: &str) -> Result<Registration, Error> {
+        let (prepared, warnings) = self.prepare(source, file).await?;
         let registration = prepared.registration(warnings);
         self.inner.write().add(prepared);
         Ok(registration)
@@ -161,8 +193,7 @@ impl Registry {
         for record in records {
             inner.take_record(record.kind, record.version, &record.payload)?;
         }
-        let chain = tokio::sync::Mutex::new(Chain::start(STREAM));
-        Ok(Self { operations: Vec::new(), inner: RwLock::new(inner), chain })
+        Ok(Self::with(inner, Chain::start(STREAM)))
     }
 
     /// The plan of that digest, compiled at first use.
@@ -295,25 +326,30 @@ impl Registry {
     ) -> Result<Registration, Error> {
         // One registration at a time: what it resolves names to cannot change under it.
         let mut chain = self.chain.lock().await;
-        let (prepared, warnings) = self.prepare(source, file)?;
+        let (prepared, warnings) = self.prepare(source, file).await?;
         let mut registration = prepared.registration(warnings);
         if prepared.is_known(&self.inner.read())? {
             registration.unchanged = true;
             return Ok(registration);
         }
-        let mut payload = Vec::new();
-        cpd_journal::codec::encode(&prepared.record(actor), &mut payload)
-            .expect("a record of ours has a form that the format holds");
-        let mut builder = EntryBuilder::new(&chain, shared.clock.now().as_micros());
-        builder.push(Kind::REGISTERED.0, v1::VERSION, &payload);
-        let (entry, next) = builder.finish()?;
+        let at = shared.clock.now().as_micros();
+        let (mut entries, mut next) = (Vec::new(), chain.clone());
+        // Each document has an entry of its own, before the definition that is pinned to it: together they may be larger than
+        // an entry can be. One that a crash leaves without its definition does no harm.
+        for record in prepared.records(actor, &self.inner.read().resources) {
+            let mut builder = EntryBuilder::new(&next, at);
+            builder.push(record.kind, v1::VERSION, &record.payload);
+            let (entry, after) = builder.finish()?;
+            entries.push(entry);
+            next = after;
+        }
         let (done, written) = tokio::sync::oneshot::channel();
         let done = Box::new(move |result| drop(done.send(result)));
-        shared.writer.submit(Batch { entries: vec![entry], done });
+        shared.writer.submit(Batch { entries, done });
         let receipts = written.await.map_err(|_| Error::Stopped)??;
         *chain = next;
-        if let Some(receipt) = receipts.first() {
-            shared.indexer.registered(receipt.position, receipt.lsn, Lsn(receipt.lsn.0 + 1));
+        if let (Some(first), Some(last)) = (receipts.first(), receipts.last()) {
+            shared.indexer.registered(last.position, first.lsn, Lsn(last.lsn.0 + 1));
         }
         self.inner.write().add(prepared);
         Ok(registration)
@@ -323,18 +359,40 @@ impl Registry {
     ///
     /// # Errors
     /// Everything that is wrong with it.
-    pub fn check(&self, source: &str, file: &str) -> Result<Registration, Error> {
-        let (prepared, warnings) = self.prepare(source, file)?;
+    pub async fn check(&self, source: &str, file: &str) -> Result<Registration, Error> {
+        let (prepared, warnings) = self.prepare(source, file).await?;
         let mut registration = prepared.registration(warnings);
         registration.unchanged = prepared.is_known(&self.inner.read()).unwrap_or(false);
         Ok(registration)
     }
 
-    fn prepare(&self, source: &str, file: &str) -> Result<(Prepared, Vec<Diagnostic>), Error> {
+    /// Compiles a workflow: again and again, until every document that it wants has been loaded.
+    async fn compile(&self, source: &str, file: &str) -> Result<Compiled, Vec<Diagnostic>> {
+        let mut loaded: Vec<(Wanted, Loaded)> = Vec::new();
+        for _ in 0..LOADS_MAX {
+            let (compiled, wanted) = {
+                let newest = Newest::new(self, &loaded);
+                let compiled = definition::compile(source, file, &newest);
+                (compiled, newest.wanted())
+            };
+            let Some(loader) = self.loader.as_ref().filter(|_| !wanted.is_empty()) else { return compiled };
+            let results = futures_util::future::join_all(wanted.iter().map(|w| loader.load(w, file))).await;
+            loaded.extend(wanted.into_iter().zip(results).map(|(wanted, result)| {
+                let result = match result {
+                    Ok(resource) => Loaded::Found(Arc::new(resource)),
+                    Err(problem) => Loaded::Failed(problem.detail.unwrap_or(problem.title)),
+                };
+                (wanted, result)
+            }));
+        }
+        definition::compile(source, file, &Newest::new(self, &loaded))
+    }
+
+    async fn prepare(&self, source: &str, file: &str) -> Result<(Prepared, Vec<Diagnostic>), Error> {
         let wrong = |diagnostics| invalid(file, source, diagnostics);
         match definition::kind_of(source, file).map_err(wrong)? {
             definition::DocumentKind::Workflow => {
-                let Compiled { plan, warnings } = definition::compile(source, file, &Newest(self)).map_err(wrong)?;
+                let Compiled { plan, warnings } = self.compile(source, file).await.map_err(wrong)?;
                 let spec = |pin: &Pin| {
                     let operation = self.operations.iter().find(|o| o.name == pin.name && o.version == pin.version);
                     (pin.kind == PinKind::Operation).then(|| operation.cloned()).flatten()
@@ -432,82 +490,15 @@ impl Prepared {
             Some((_, known)) => Ok(known == digest),
         }
     }
-
-    fn record<'a>(&'a self, actor: &'a str) -> v1::Registered<'a> {
-        let (_, what, name, version, digest, source) = self.parts();
-        let (file, pins) = match self {
-            Prepared::Workflow(w, _) => {
-                (&*w.file, w.pins.iter().map(|(pin, spec)| pin_v1(pin, spec.as_ref())).collect())
-            }
-            Prepared::Policy(p) => (&*p.file, Vec::new()),
-            Prepared::Agent(_) => ("", Vec::new()),
-        };
-        v1::Registered {
-            what,
-            name: Cow::Borrowed(name),
-            version: Cow::Borrowed(version),
-            digest: digest.0,
-            source: Cow::Borrowed(source),
-            file: Cow::Borrowed(file),
-            pins,
-            actor: Cow::Borrowed(actor),
-        }
-    }
-}
-
-fn pin_v1<'a>(pin: &'a Pin, spec: Option<&OperationSpec>) -> v1::Pin<'a> {
-    v1::Pin {
-        kind: match pin.kind {
-            PinKind::Operation => 1,
-            PinKind::Policy => 2,
-            PinKind::Agent => 3,
-            PinKind::Workflow => 4,
-        },
-        name: Cow::Borrowed(&pin.name),
-        version: Cow::Borrowed(&pin.version),
-        digest: pin.digest.0,
-        document: spec
-            .map_or_else(Json::default, |s| Json(Cow::Owned(serde_json::to_vec(s).expect("a specification is JSON")))),
-    }
 }
 
 impl Inner {
-    fn take_record(&mut self, kind: u16, version: u8, payload: &[u8]) -> Result<(), Error> {
-        let bad = |source| Error::Unreadable { run: cpd_core::machine::RunId(STREAM.0), source: Arc::new(source) };
-        let malformed = |detail: String| bad(DecodeError::Malformed { kind: "Registered", detail });
-        if Kind(kind) != Kind::REGISTERED || version != v1::VERSION {
-            let newest = Kind::ALL.last().map_or(0, |k| k.0);
-            return Err(bad(DecodeError::TooNew { kind, version, newest, known: v1::VERSION }));
-        }
-        let r: v1::Registered<'_> =
-            cpd_journal::codec::decode(payload, crate::codec::PAYLOAD_MAX).map_err(|e| malformed(e.to_string()))?;
-        let (name, version, source): (Arc<str>, Arc<str>, Arc<str>) =
-            (Arc::from(&*r.name), Arc::from(&*r.version), Arc::from(&*r.source));
-        let (digest, file) = (Digest(r.digest), Arc::from(&*r.file));
-        self.add(match r.what {
-            1 => {
-                let pins = r.pins.iter().map(|p| read_pin(p).map_err(&malformed)).collect::<Result<_, _>>()?;
-                let alias = definition::alias_of(&source);
-                let plan = OnceLock::new();
-                Prepared::Workflow(Arc::new(Workflow { name, version, digest, source, file, pins, plan }), alias)
-            }
-            2 => {
-                let policy = OnceLock::new();
-                Prepared::Policy(Arc::new(PolicyEntry { name, version, digest, source, file, policy }))
-            }
-            3 => {
-                let document = definition::read_value(&source, &file)
-                    .map_err(|diagnostics| invalid(&file, &source, diagnostics))?;
-                Prepared::Agent(Arc::new(Agent { name, version, digest, document, source }))
-            }
-            other => return Err(malformed(format!("{other} is not 1 (workflow), 2 (policy) or 3 (agent)"))),
-        });
-        Ok(())
-    }
-
     fn add(&mut self, prepared: Prepared) {
         match prepared {
             Prepared::Workflow(w, alias) => {
+                for resource in w.plan.get().iter().flat_map(|plan| plan.resources.iter()) {
+                    self.resources.entry(resource.digest()).or_insert_with(|| resource.clone());
+                }
                 if let Some(alias) = alias {
                     self.aliases.insert(normal(&alias), w.name.clone());
                 }
@@ -518,22 +509,6 @@ impl Inner {
             Prepared::Agent(a) => self.agents.push(a),
         }
     }
-}
-
-fn read_pin(pin: &v1::Pin<'_>) -> Result<(Pin, Option<OperationSpec>), String> {
-    let kind = match pin.kind {
-        1 => PinKind::Operation,
-        2 => PinKind::Policy,
-        3 => PinKind::Agent,
-        4 => PinKind::Workflow,
-        other => return Err(format!("pin kind {other} is not one of 1, 2, 3")),
-    };
-    let spec = match pin.document.0.is_empty() {
-        true => None,
-        false => Some(serde_json::from_slice(&pin.document.0).map_err(|e| e.to_string())?),
-    };
-    let (name, version, digest) = (Arc::from(&*pin.name), Arc::from(&*pin.version), Digest(pin.digest));
-    Ok((Pin { kind, name, version, digest }, spec))
 }
 
 fn agent(source: &str, file: &str, document: Value) -> Result<Agent, Error> {
@@ -554,87 +529,6 @@ fn agent(source: &str, file: &str, document: Value) -> Result<Agent, Error> {
         document: document.clone(),
         source: Arc::from(source),
     })
-}
-
-/// Resolves names to the newest of everything: what a new registration sees.
-struct Newest<'a>(&'a Registry);
-
-impl Environment for Newest<'_> {
-    fn workflow(&self, name: &str, version: Option<&str>) -> Option<Pin> {
-        let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
-        let plan = self.0.workflow(&name).ok()?;
-        let (name, version, digest) = (plan.qualified_name(), plan.version.clone(), plan.digest);
-        Some(Pin { kind: PinKind::Workflow, name, version, digest })
-    }
-    fn workflow_names(&self) -> Vec<Arc<str>> {
-        self.0.workflows().iter().map(|w| w.name.clone()).collect()
-    }
-    fn operation(&self, name: &str, version: Option<&str>) -> Option<OperationSpec> {
-        let matches = |o: &&OperationSpec| &*o.name == name && version.is_none_or(|v| v == &*o.version);
-        self.0.operations.iter().filter(matches).max_by_key(|o| semver::Version::parse(&o.version).ok()).cloned()
-    }
-    fn operation_names(&self) -> Vec<Arc<str>> {
-        self.0.operations.iter().map(|o| o.name.clone()).collect()
-    }
-    fn policy(&self, name: &str, version: Option<&str>) -> Option<Arc<Policy>> {
-        self.0.policy_of(&normal(name), version).ok().flatten()
-    }
-    fn policy_names(&self) -> Vec<Arc<str>> {
-        self.0.policy_names()
-    }
-    fn agent(&self, name: &str, version: Option<&str>) -> Option<Pin> {
-        let name = version.map_or_else(|| name.to_owned(), |v| format!("{name}:{v}"));
-        let agent = self.0.agent(&name)?;
-        let (name, version, digest) = (agent.name.clone(), agent.version.clone(), agent.digest);
-        Some(Pin { kind: PinKind::Agent, name, version, digest })
-    }
-    fn agent_names(&self) -> Vec<Arc<str>> {
-        self.0.inner.read().agents.iter().map(|a| a.name.clone()).collect()
-    }
-}
-
-/// Resolves names to what they were resolved to before: what a run sees.
-struct Pinned<'a> {
-    registry: &'a Registry,
-    pins: &'a [(Pin, Option<OperationSpec>)],
-}
-
-impl Pinned<'_> {
-    fn pin(&self, kind: PinKind, name: &str) -> Option<&(Pin, Option<OperationSpec>)> {
-        let wanted = normal(name);
-        let short = |full: &str| full.rsplit('/').next().map(str::to_owned);
-        self.pins.iter().find(|(p, _)| {
-            p.kind == kind && (normal(&p.name) == wanted || short(&normal(&p.name)).as_deref() == Some(&wanted))
-        })
-    }
-}
-
-impl Environment for Pinned<'_> {
-    fn workflow(&self, name: &str, _version: Option<&str>) -> Option<Pin> {
-        self.pin(PinKind::Workflow, name).map(|(pin, _)| pin.clone())
-    }
-    fn workflow_names(&self) -> Vec<Arc<str>> {
-        Vec::new()
-    }
-    fn operation(&self, name: &str, _version: Option<&str>) -> Option<OperationSpec> {
-        self.pin(PinKind::Operation, name).and_then(|(_, spec)| spec.clone())
-    }
-    fn operation_names(&self) -> Vec<Arc<str>> {
-        Vec::new()
-    }
-    fn policy(&self, name: &str, _version: Option<&str>) -> Option<Arc<Policy>> {
-        let (pin, _) = self.pin(PinKind::Policy, name)?;
-        self.registry.policy_of(&normal(&pin.name), Some(&pin.version)).ok().flatten()
-    }
-    fn policy_names(&self) -> Vec<Arc<str>> {
-        Vec::new()
-    }
-    fn agent(&self, name: &str, _version: Option<&str>) -> Option<Pin> {
-        self.pin(PinKind::Agent, name).map(|(pin, _)| pin.clone())
-    }
-    fn agent_names(&self) -> Vec<Arc<str>> {
-        Vec::new()
-    }
 }
 
 fn normal(name: &str) -> String {

@@ -1,5 +1,7 @@
 //! Compiling whole definitions: what the plan is, where errors point, and that nothing makes the compiler panic.
 
+mod elsewhere;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -556,7 +558,7 @@ fn holds(source: &str) {
     }
 }
 
-const SAMPLE: &str = include_str!("../../../../definitions/workflows/fraud_drift_management.yaml");
+const SAMPLE: &str = include_str!("../../../../../definitions/workflows/fraud_drift_management.yaml");
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
