@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use cpd::lint::{Checked, check};
+use cpd_connector_api::attachment::{Loader, Resource, Wanted};
+use cpd_connector_api::{BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Value};
 use cpd_core::definition::Severity;
 use cpd_core::definition::lint::allow::Levels;
 use cpd_core::definition::lint::rules::{self, RULES, Rule};
@@ -16,7 +19,9 @@ use crate::{root, yaml_files};
 /// A registry with everything that ships.
 fn installed() -> Registry {
     let connectors = cpd::wiring::known(&cpd::config::Config::default()).expect("connectors");
-    let registry = Registry::empty().with_connectors(connectors);
+    let missing = (!connectors.iter().any(|c| c.name() == "asyncapi")).then(|| Arc::new(Broker) as Arc<dyn Connector>);
+    let registry =
+        Registry::empty().with_connectors(connectors.into_iter().chain(missing)).with_loader(Arc::new(Pages));
     for folder in ["definitions/policies", "definitions/agents", "definitions/workflows/examples"] {
         for (path, text) in yaml_files(&root().join(folder)) {
             now(registry.check_and_keep(&text, "shipped.yaml")).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -28,6 +33,57 @@ fn installed() -> Registry {
 /// Nothing here waits for anything.
 fn now<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+/// The documents that the examples refer to.
+struct Pages;
+
+impl Loader for Pages {
+    fn load<'a>(&'a self, wanted: &'a Wanted, _from: &'a str) -> BoxFuture<'a, Result<Resource, Problem>> {
+        let content: Option<&[u8]> = match &*wanted.uri {
+            "https://example.com/order.json" => Some(br#"{ "type": "object" }"#),
+            "https://example.com/catalog/functions/ask/1.0.0/function.yaml" => {
+                Some(b"call: http\nwith: { method: get, endpoint: 'https://example.com/' }\n")
+            }
+            "https://example.com/picture.png" => Some(b"\x89PNG\xff\xfe"),
+            "https://example.com/orders.yaml" => Some(include_bytes!("orders.asyncapi.yaml")),
+            _ => None,
+        };
+        Box::pin(async move {
+            let content = content.ok_or_else(|| {
+                let detail = format!("load {}: the server has no such document", wanted.uri);
+                Problem::standard(Standard::Configuration, detail)
+            })?;
+            Ok(Resource { uri: wanted.uri.clone(), media_type: None, content: Arc::from(content) })
+        })
+    }
+}
+
+/// The operations of a message broker, as long as no connector of this version has them: enough to read definitions.
+struct Broker;
+
+impl Connector for Broker {
+    fn name(&self) -> &str {
+        "asyncapi"
+    }
+
+    fn operations(&self) -> Vec<OperationSpec> {
+        let spec = |name: &str| OperationSpec {
+            name: name.into(),
+            version: "1.0.0".into(),
+            class: Class::AtMostOnce,
+            reconciles: false,
+            summary: "Exchanges messages.".into(),
+            input: Value::Null,
+            output: Value::Null,
+        };
+        vec![spec("asyncapi.publish"), spec("asyncapi.subscribe")]
+    }
+
+    fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
+        let detail = format!("call {}: definitions are only read here", request.operation);
+        Box::pin(async move { Outcome::Refused(Problem::standard(Standard::Configuration, detail)) })
+    }
 }
 
 fn checked(registry: &Registry, source: &str) -> Checked {
@@ -136,7 +192,11 @@ fn every_code_that_can_be_said_is_a_rule_with_a_page_and_every_page_is_of_one() 
     let said = emitted();
     assert!(said.len() > 90, "only {} codes were found in the sources", said.len());
     let known: BTreeMap<String, Severity> = RULES.iter().map(|r| (r.id.to_owned(), r.severity)).collect();
-    assert_eq!(said, known, "codes of the sources, and rules of `engine/core/src/definition/lint/rules.rs`");
+    let unknown: Vec<_> = said.iter().filter(|(code, severity)| known.get(*code) != Some(severity)).collect();
+    let unsaid: Vec<_> = known.keys().filter(|code| !said.contains_key(*code)).collect();
+    let todo = "write docs/rules/CODE.md like the others, and a line for it at the end of lint/rules.rs";
+    assert!(unknown.is_empty(), "no rule for {unknown:?}: {todo}");
+    assert!(unsaid.is_empty(), "rules that nothing says any more: {unsaid:?}");
     let pages = fs::read_dir(root().join("docs/rules")).expect("the pages").map(|e| e.expect("an entry").path());
     let pages: BTreeSet<String> =
         pages.filter_map(|p| p.file_stem().and_then(|s| s.to_str()).map(str::to_owned)).collect();
