@@ -11,6 +11,7 @@ mod policy;
 mod replay;
 mod run;
 mod sandbox;
+mod schema;
 mod style;
 mod timeline;
 mod validate;
@@ -70,6 +71,8 @@ enum Command {
     Register(definitions::RegisterArgs),
     /// Check definitions without registering them, and give advice about them.
     Validate(validate::Args),
+    /// Print the JSON Schema of what people write, for editors.
+    Schema(schema::Args),
     /// List what is registered: workflows, policies, agents, operations.
     Registry,
     /// List runs, newest first.
@@ -142,6 +145,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => run::run(&global, &args),
         Command::Register(args) => definitions::register(&global, &args),
         Command::Validate(args) => validate::validate(&global, &args),
+        Command::Schema(args) => schema::schema(&global, &args),
         Command::Registry => definitions::registry(&global),
         Command::Runs(args) => lists::runs(&global, &args),
         Command::Show(args) => lists::show(&global, &args),
