@@ -75,15 +75,22 @@ pub fn config() -> Value {
 struct Table {
     comment: String,
     tables: BTreeMap<String, Table>,
-    /// Keys with a comment and a value that they may have.
-    keys: BTreeMap<String, (String, toml::Value)>,
+    keys: BTreeMap<String, Setting>,
+}
+
+/// A key of a table.
+struct Setting {
+    comment: String,
+    value: toml::Value,
+    /// Whether the value is the default, and not only an example.
+    is_default: bool,
 }
 
 /// Reads the reference configuration with everything that is commented out in it.
 fn reference() -> Table {
     let (mut root, mut path, mut comment) = (Table::default(), Vec::new(), String::new());
     for line in DEFAULT.lines() {
-        let line = line.strip_prefix("#:").map_or(line, str::trim_start);
+        let (line, example) = line.strip_prefix("#:").map_or((line, false), |l| (l.trim_start(), true));
         // A key that has no default stands behind a `#`.
         let optional = line.strip_prefix("# ").filter(|l| is_setting(l));
         let setting = optional.unwrap_or(line);
@@ -95,7 +102,8 @@ fn reference() -> Table {
             && let Ok(parsed) = setting.parse::<toml::Table>()
             && let Some(value) = parsed.get(key.trim())
         {
-            let entry = (std::mem::take(&mut comment), value.clone());
+            let is_default = optional.is_none() && !example;
+            let entry = Setting { comment: std::mem::take(&mut comment), value: value.clone(), is_default };
             table_at(&mut root, &path).keys.insert(key.trim().to_owned(), entry);
         } else if let Some(words) = line.strip_prefix('#') {
             comment.push_str(words.trim());
@@ -117,7 +125,7 @@ fn table_at<'t>(root: &'t mut Table, path: &[String]) -> &'t mut Table {
 }
 
 fn table(table: &Table) -> Value {
-    let keys = table.keys.iter().map(|(name, (comment, value))| (name.as_str(), setting(comment, value)));
+    let keys = table.keys.iter().map(|(name, of)| (name.as_str(), setting(of)));
     let tables = table.tables.iter().map(|(name, inner)| (name.as_str(), self::table(inner)));
     let mut schema = closed(&[], keys.chain(tables));
     if !table.comment.trim().is_empty() {
@@ -126,7 +134,7 @@ fn table(table: &Table) -> Value {
     schema
 }
 
-fn setting(comment: &str, value: &toml::Value) -> Value {
+fn setting(Setting { comment, value, is_default }: &Setting) -> Value {
     let mut schema = match value {
         toml::Value::String(_) => json!({ "type": "string" }),
         toml::Value::Integer(_) => json!({ "type": "integer" }),
@@ -139,8 +147,10 @@ fn setting(comment: &str, value: &toml::Value) -> Value {
     if !comment.trim().is_empty() {
         insert(&mut schema, "description", Value::str(comment.trim()));
     }
-    if let Ok(default) = Value::from_serialize(value) {
-        insert(&mut schema, "default", default);
+    match Value::from_serialize(value) {
+        Ok(default) if *is_default => insert(&mut schema, "default", default),
+        Ok(example) => insert(&mut schema, "examples", [example].into_iter().collect()),
+        Err(_) => {}
     }
     schema
 }

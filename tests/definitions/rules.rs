@@ -121,6 +121,35 @@ fn the_bad_example_of_a_page_shows_its_rule_and_no_other() {
 }
 
 #[test]
+fn what_is_said_about_each_bad_example_stands_in_a_file() {
+    let registry = installed();
+    let mut expected = Vec::new();
+    for rule in RULES {
+        let told = shown(&checked(&registry, rule.example("Bad").expect("a bad example")));
+        expected.push((root().join(format!("definitions/invalid/rules/{}.expect", rule.id)), told));
+    }
+    for folder in ["policies", "agents"] {
+        let files = yaml_files(&root().join("definitions/invalid").join(folder));
+        assert!(files.len() >= 3, "{folder}");
+        for (path, text) in files {
+            let result = checked(&registry, &text);
+            assert!(!result.verdict.found.is_empty(), "{}", path.display());
+            expected.push((path.with_extension("expect"), shown(&result)));
+        }
+    }
+    let update = std::env::var_os("UPDATE_EXPECT").is_some();
+    let mut wrong = Vec::new();
+    for (path, told) in expected {
+        if update {
+            fs::write(&path, told).expect("a writable file");
+        } else if fs::read_to_string(&path).unwrap_or_default() != told {
+            wrong.push(format!("{} says:\n{told}", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{} differ (UPDATE_EXPECT=1 takes them over):\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
 fn the_good_example_of_a_page_passes_without_a_word() {
     let registry = installed();
     let mut wrong = Vec::new();
