@@ -125,7 +125,9 @@ fn what_is_said_about_each_bad_example_stands_in_a_file() {
     let registry = installed();
     let mut expected = Vec::new();
     for rule in RULES {
-        let told = shown(&checked(&registry, rule.example("Bad").expect("a bad example")));
+        let mut told = checked(&registry, rule.example("Bad").expect("a bad example"));
+        told.verdict.found.retain(|d| d.code == rule.id || d.code != "schedule-not-fired");
+        let told = shown(&told);
         expected.push((root().join(format!("definitions/invalid/rules/{}.expect", rule.id)), told));
     }
     for folder in ["policies", "agents"] {

@@ -268,3 +268,38 @@ fn the_page_of_a_rule_is_printed() {
         lines.len()
     );
 }
+
+#[test]
+fn schemas_for_editors_know_the_operations_and_what_is_registered() {
+    let place = Place::new();
+    let policy = "cpd: policy/v1\nname: my_gate\nversion: 1.0.0\nfacts: { n: { type: number } }\nthreshold: { any: [ n > 3 ] }\n";
+    place.write("policy.yaml", policy);
+    let schema =
+        |kind: &str| -> Value { serde_json::from_str(&place.cpd(&["schema", kind]).exits(0).stdout).expect("JSON") };
+    let before = schema("workflow");
+    assert!(!place.data().exists(), "printing a schema makes nothing");
+    let text = before.to_string();
+    assert!(text.contains("\"atlas.retrain\"") && !text.contains("my_gate"), "{text}");
+    place.cpd(&["register", "policy.yaml"]).exits(0);
+    assert!(schema("workflow").to_string().contains("\"my_gate\""));
+    let check = jsonschema::validator_for(&before).expect("a schema");
+    let good = json!({
+        "document": { "dsl": "1.0.3", "namespace": "a", "name": "b", "version": "1.0.0" },
+        "do": [ { "measure": { "call": "drift.compare", "with": { "reference": { "path": "${ .a }" }, "current": { "path": "b" } } } } ]
+    });
+    assert!(check.is_valid(&good));
+    for (pointer, wrong) in [
+        ("/do/0/measure/with/statistic", json!("psy")),
+        ("/do/0/measure/wiht", json!({})),
+        ("/do/0/measure/with/reference", json!("a.csv")),
+        ("/document/dsl", json!("2.0.0")),
+    ] {
+        let (parent, key) = pointer.rsplit_once('/').expect("a pointer");
+        let mut bad = good.clone();
+        bad.pointer_mut(parent).expect("a place")[key] = wrong;
+        assert!(!check.is_valid(&bad), "{pointer}");
+    }
+    for kind in ["policy", "agent", "config"] {
+        assert_eq!(schema(kind)["$schema"], "http://json-schema.org/draft-07/schema#");
+    }
+}
