@@ -23,6 +23,16 @@ pub struct Config {
     pub connectors: Connectors,
     /// `[secrets]`
     pub secrets: Secrets,
+    /// `[registry]`
+    pub registry: Registry,
+}
+
+/// `[registry]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Registry {
+    /// Whether `cpd register --replace` may give a version other content.
+    pub development: bool,
 }
 
 /// `[secrets]`

@@ -77,6 +77,7 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     let builder = Engine::builder(data)
         .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
         .loader(loader(config)?)
+        .development(config.registry.development)
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;

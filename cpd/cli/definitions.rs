@@ -18,6 +18,9 @@ pub(crate) struct RegisterArgs {
     /// Files, or directories of `.yaml`, `.yml` and `.json` files.
     #[arg(required = true)]
     paths: Vec<PathBuf>,
+    /// Give a version that is registered other content. Only where `cpd.toml` says that the directory is for development.
+    #[arg(long)]
+    replace: bool,
 }
 
 pub(crate) fn register(global: &Global, args: &RegisterArgs) -> anyhow::Result<Exit> {
@@ -25,13 +28,20 @@ pub(crate) fn register(global: &Global, args: &RegisterArgs) -> anyhow::Result<E
     let config = global.config()?;
     super::runtime()?.block_on(async {
         let engine = wiring::open(&global.data, &config, |b| b.dispatching(false)).await?;
-        super::with_engine(&engine, false, register_all(&engine, &files, global.json)).await
+        super::with_engine(&engine, false, register_all(&engine, &files, args.replace, global.json)).await
     })
 }
 
-async fn register_all(engine: &Engine, files: &[PathBuf], json: bool) -> anyhow::Result<Exit> {
+async fn register_all(engine: &Engine, files: &[PathBuf], replace: bool, json: bool) -> anyhow::Result<Exit> {
     let mut exit = Exit::Done;
-    for (file, result) in in_order(files, async |file| register_file(engine, file).await).await {
+    let register = async |file: &Path| {
+        if !replace {
+            return register_file(engine, file).await;
+        }
+        let (source, name) = (read(file)?, file.display().to_string());
+        Ok(not_allowed(&source, engine.register_anew(&source, &name).await?))
+    };
+    for (file, result) in in_order(files, register).await {
         match result {
             Ok(registration) => print_registration(&file, &registration, json)?,
             Err(error) => {
@@ -67,15 +77,14 @@ pub(super) async fn in_order<T>(
 /// Registers a file.
 pub(crate) async fn register_file(engine: &Engine, path: &Path) -> anyhow::Result<Registration> {
     let (source, file) = (read(path)?, path.display().to_string());
-    let mut registration = engine.register(&source, &file).await?;
-    registration.warnings = not_allowed(&source, registration.warnings);
-    Ok(registration)
+    Ok(not_allowed(&source, engine.register(&source, &file).await?))
 }
 
-/// Warnings that no comment of the document allows.
-fn not_allowed(source: &str, warnings: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let allowed = judge(source, "", warnings.clone(), &Levels::default()).allowed;
-    warnings.into_iter().filter(|w| !allowed.iter().any(|a| a.diagnostic == *w)).collect()
+/// The registration without the warnings that a comment of the document allows.
+fn not_allowed(source: &str, registration: Registration) -> Registration {
+    let allowed = judge(source, "", registration.warnings.clone(), &Levels::default()).allowed;
+    let warnings = registration.warnings.into_iter().filter(|w| !allowed.iter().any(|a| a.diagnostic == *w));
+    Registration { warnings: warnings.collect(), ..registration }
 }
 
 fn print_registration(file: &Path, registration: &Registration, json: bool) -> anyhow::Result<()> {

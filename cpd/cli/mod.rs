@@ -15,6 +15,7 @@ mod schema;
 mod style;
 mod timeline;
 mod validate;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -97,6 +98,12 @@ enum Command {
     Signal(operate::SignalArgs),
     /// Publish an event to every open run that listens for it.
     Emit(operate::EventArgs),
+    /// Start a run that shares the history of another one up to a point and goes on from there.
+    Fork(versions::ForkArgs),
+    /// Go on with a run that faulted from the task that failed, in a run of its own.
+    Retry(versions::RetryArgs),
+    /// Move open runs to another version of their workflow, if their history replays there.
+    Migrate(versions::MigrateArgs),
     /// Policies: list, evaluate, test.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -158,6 +165,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Resolve(args) => operate::resolve(&global, &args),
         Command::Signal(args) => operate::signal(&global, &args),
         Command::Emit(args) => operate::emit(&global, &args),
+        Command::Fork(args) => versions::fork(&global, &args),
+        Command::Retry(args) => versions::retry(&global, &args),
+        Command::Migrate(args) => versions::migrate(&global, &args),
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),

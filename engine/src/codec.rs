@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use cpd_core::Value;
 use cpd_core::definition::plan::Digest;
-use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution};
+use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::codec;
@@ -170,6 +170,19 @@ pub fn encode(event: &Event, out: &mut Vec<u8>) -> Kind {
         | Event::RunCancelled { actor, reason } => {
             put(out, &v1::RunOperated { actor: Cow::Borrowed(actor), reason: Cow::Borrowed(reason) });
         }
+        Event::RunForked { origin, seq, run, input, actor } => put(
+            out,
+            &v1::RunForked {
+                origin: origin.0,
+                seq: *seq,
+                run: run.0,
+                input: optional(input),
+                actor: Cow::Borrowed(actor),
+            },
+        ),
+        Event::RunMigrated { plan, version, actor } => {
+            put(out, &v1::RunMigrated { plan: plan.0, version: Cow::Borrowed(version), actor: Cow::Borrowed(actor) });
+        }
         Event::RunCompleted { output } => put(out, &v1::RunCompleted { output: optional(output) }),
         Event::RunFaulted { problem } => put(out, &v1::RunFaulted { problem: problem_json(problem) }),
     }
@@ -193,7 +206,7 @@ pub fn decode(kind: Kind, version: u8, payload: &[u8]) -> Result<Event, DecodeEr
     }
     let r = Reader { name, payload };
     Ok(match kind {
-        Kind::RUN_STARTED => {
+        Kind::RUN_STARTED | Kind::RUN_SHARED => {
             let v: v1::RunStarted<'_> = r.get()?;
             Event::RunStarted {
                 plan: Digest(v.plan),
@@ -350,6 +363,17 @@ pub fn decode(kind: Kind, version: u8, payload: &[u8]) -> Result<Event, DecodeEr
                 _ => Event::RunCancelled { actor, reason },
             }
         }
+        Kind::RUN_FORKED => {
+            let v: v1::RunForked<'_> = r.get()?;
+            let input = r.optional(v.input.as_ref())?;
+            let (origin, run) = (RunId(v.origin), RunId(v.run));
+            Event::RunForked { origin, seq: v.seq, run, input, actor: Arc::from(&*v.actor) }
+        }
+        Kind::RUN_MIGRATED => {
+            let v: v1::RunMigrated<'_> = r.get()?;
+            let (version, actor) = (Arc::from(&*v.version), Arc::from(&*v.actor));
+            Event::RunMigrated { plan: Digest(v.plan), version, actor }
+        }
         Kind::RUN_COMPLETED => {
             let v: v1::RunCompleted<'_> = r.get()?;
             Event::RunCompleted { output: r.optional(v.output.as_ref())? }
@@ -400,6 +424,8 @@ pub fn kind_of(event: &Event) -> Kind {
         Event::RunPaused { .. } => Kind::RUN_PAUSED,
         Event::RunResumed { .. } => Kind::RUN_RESUMED,
         Event::RunCancelled { .. } => Kind::RUN_CANCELLED,
+        Event::RunForked { .. } => Kind::RUN_FORKED,
+        Event::RunMigrated { .. } => Kind::RUN_MIGRATED,
         Event::RunCompleted { .. } => Kind::RUN_COMPLETED,
         Event::RunFaulted { .. } => Kind::RUN_FAULTED,
     }
@@ -591,6 +617,20 @@ mod tests {
             (text(), text()).prop_map(|(actor, reason)| Event::RunPaused { actor, reason }),
             (text(), text()).prop_map(|(actor, reason)| Event::RunResumed { actor, reason }),
             (text(), text()).prop_map(|(actor, reason)| Event::RunCancelled { actor, reason }),
+            (any::<[u8; 16]>(), any::<u64>(), any::<[u8; 16]>(), input(), text()).prop_map(
+                |(origin, seq, run, input, actor)| Event::RunForked {
+                    origin: RunId(origin),
+                    seq,
+                    run: RunId(run),
+                    input,
+                    actor,
+                }
+            ),
+            (any::<[u8; 32]>(), text(), text()).prop_map(|(plan, version, actor)| Event::RunMigrated {
+                plan: Digest(plan),
+                version,
+                actor
+            }),
             input().prop_map(|output| Event::RunCompleted { output }),
             problem().prop_map(|problem| Event::RunFaulted { problem }),
         ];

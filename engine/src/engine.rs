@@ -27,8 +27,9 @@ use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
-use crate::index::{self, Indexer};
+use crate::index::{self, Indexer, RunRow};
 use crate::keys::{self, StartKeys};
+use crate::migrate::Migrated;
 use crate::publish::{self, Published};
 use crate::recovery;
 use crate::registry::Registry;
@@ -67,6 +68,7 @@ pub(crate) struct Shared {
     pub ended: CancellationToken,
     pub dispatching: bool,
     pub secrets: Arc<dyn Secrets>,
+    pub development: bool,
     pub router: std::sync::OnceLock<Shards>,
     /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
     pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
@@ -157,6 +159,7 @@ pub struct Builder {
     observer: Option<Arc<dyn Observer>>,
     secrets: Arc<dyn Secrets>,
     loader: Option<Arc<dyn Loader>>,
+    development: bool,
     shards: usize,
     dispatching: bool,
     limits: Limits,
@@ -246,6 +249,13 @@ impl Builder {
         self
     }
 
+    /// Whether versions may be replaced by other content ([`Engine::register_anew`]); by default they may not.
+    #[must_use]
+    pub fn development(mut self, development: bool) -> Self {
+        self.development = development;
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -312,6 +322,7 @@ impl Builder {
             lock: Mutex::new(Some(lock)),
             dispatching: self.dispatching,
             secrets: self.secrets,
+            development: self.development,
             router: std::sync::OnceLock::new(),
             engine: tokio::sync::SetOnce::new(),
             asides: Asides::begin(&self.data, self.dispatching),
@@ -447,6 +458,7 @@ impl Engine {
             observer: None,
             secrets: Arc::new(NoSecrets),
             loader: None,
+            development: false,
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),
@@ -484,7 +496,19 @@ impl Engine {
     /// # Errors
     /// If the source is wrong, or the version is taken by other content.
     pub async fn register(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
-        self.inner.shared.registry.register(&self.inner.shared, source, file, "library").await
+        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", false).await
+    }
+
+    /// The same, but a version that is registered with other content is replaced: runs that are under way keep what they
+    /// started with, new ones get this. Only for data directories that are for development.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the engine was not built with [`Builder::development`].
+    pub async fn register_anew(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
+        if !self.inner.shared.development {
+            return Err(Error::NotDevelopment);
+        }
+        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", true).await
     }
 
     /// Starts a run of a workflow: `name`, `namespace/name`, either with `:version`. Await the result of
@@ -508,6 +532,32 @@ impl Engine {
         let now = self.inner.shared.clock.now();
         let id = RunId::new(now, self.inner.entropy.run_id_bytes()).to_string();
         publish::completed(event, &id, source, &now.to_string())
+    }
+
+    /// Moves an open run to another version of its workflow, if its history leads to the same there.
+    ///
+    /// # Errors
+    /// If there is no such run or version, the run has ended, or its history does not replay with that version.
+    pub async fn migrate(&self, run: RunId, version: &str, actor: &str) -> Result<Migrated, Error> {
+        let (plan, events) = self.migration(run, version)?;
+        let from = self.inner.shards.ask(run, |reply: Reply| Message::Migrate {
+            run,
+            plan: plan.clone(),
+            events,
+            actor: Arc::from(actor),
+            reply,
+        });
+        from.await?;
+        Ok(Migrated { run, version: plan.version.clone(), events })
+    }
+
+    /// Whether a run can be moved to another version of its workflow, without moving it.
+    ///
+    /// # Errors
+    /// As for [`Engine::migrate`].
+    pub fn migratable(&self, run: RunId, version: &str) -> Result<Migrated, Error> {
+        let (plan, events) = self.migration(run, version)?;
+        Ok(Migrated { run, version: plan.version.clone(), events })
     }
 
     /// A handle to a run.
@@ -585,13 +635,26 @@ impl Engine {
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
         let rows = self.inner.shared.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
-        Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
+        let rows = rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)));
+        Ok(rows.filter(|(_, row)| row.is_there()).collect())
     }
 
     /// Runs that are set aside because a bug in this program stopped them, with what the panic said; the next process tries
     /// them again.
     pub fn set_aside(&self) -> BTreeMap<RunId, Arc<str>> {
         self.inner.shared.asides.all()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn run_id_bytes(&self) -> [u8; 10] {
+        self.inner.entropy.run_id_bytes()
+    }
+
+    pub(crate) fn tell(&self, run: RunId, message: Message) -> Result<(), Error> {
+        self.inner.shards.send(run, message)
     }
 
     pub(crate) fn of(inner: Arc<Inner>) -> Self {
@@ -816,7 +879,7 @@ impl RunHandle {
         let inner = &self.engine.inner;
         inner.shared.indexer.flush();
         let row = inner.shared.indexer.row(&*inner.shared.index()?, &inner.shared.reader, self.id)?;
-        let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
+        let row = row.filter(RunRow::is_there).ok_or(Error::NoOpenRun { run: self.id })?;
         crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|loaded| loaded.run)
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cpd_core::Value;
-use cpd_core::definition::plan::{PinKind, Plan};
+use cpd_core::definition::plan::{Digest, PinKind, Plan};
 use cpd_core::json;
 use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution, Run, RunId};
 use cpd_core::time::Timestamp;
@@ -148,7 +148,9 @@ impl History {
             for (offset, event) in (0u64..).zip(entry.events(self.run)?) {
                 let subject = run.as_ref().and_then(|run| Subject::of(run, event.act()?));
                 match &mut run {
-                    None => run = Some(load::begin(&self.registry, self.run, &event, entry.at)?),
+                    None => {
+                        run = Some(load::begin(&self.registry, self.run, &event, entry.at, migrated(&self.entries))?)
+                    }
                     Some(run) => run
                         .apply(&event, entry.at, &mut commands)
                         .map_err(|misfit| Error::Unfoldable { run: self.run, detail: misfit.to_string() })?,
@@ -176,7 +178,9 @@ impl History {
         for entry in &self.entries {
             for event in entry.events(self.run)? {
                 match &mut run {
-                    None => run = Some(load::begin(&self.registry, self.run, &event, entry.at)?),
+                    None => {
+                        run = Some(load::begin(&self.registry, self.run, &event, entry.at, migrated(&self.entries))?)
+                    }
                     Some(run) => run
                         .apply(&event, entry.at, &mut commands)
                         .map_err(|misfit| Error::Unfoldable { run: self.run, detail: misfit.to_string() })?,
@@ -277,6 +281,12 @@ struct BundleEntry {
     seq: u64,
     digest: String,
     records: Vec<RawRecord>,
+}
+
+/// The plan to which the run was moved last, if it was.
+pub(crate) fn migrated(entries: &[HistoryEntry]) -> Option<Digest> {
+    let records = entries.iter().rev().flat_map(|e| e.records.iter().rev());
+    load::migrated(records.map(|r| (r.kind, &*r.payload)))
 }
 
 /// Whether a plan needs that registration.
@@ -445,6 +455,17 @@ fn data(event: &Event) -> Value {
         | Event::RunCancelled { actor, reason } => {
             vec![("actor", Value::Str(actor.clone())), ("reason", Value::Str(reason.clone()))]
         }
+        Event::RunForked { origin, seq, input, actor, run: _ } => vec![
+            ("origin", Value::from(origin.to_string())),
+            ("sharedEvents", Value::from(i64::try_from(*seq).unwrap_or(i64::MAX))),
+            ("input", opt(input)),
+            ("actor", Value::Str(actor.clone())),
+        ],
+        Event::RunMigrated { plan, version, actor } => vec![
+            ("version", Value::Str(version.clone())),
+            ("plan", Value::from(plan.to_string())),
+            ("actor", Value::Str(actor.clone())),
+        ],
         Event::RunCompleted { output } => vec![("output", opt(output))],
     };
     let members = members.into_iter().filter(|(_, v)| !v.is_null());

@@ -42,7 +42,7 @@ pub(crate) const META: Space = Space(4);
 /// Key in [`META`]: the number of the form that rows have.
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The form of this file. An index of any other form is made again from the log.
-pub(crate) const FORMAT_NUMBER: u32 = 4;
+pub(crate) const FORMAT_NUMBER: u32 = 5;
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 
@@ -87,6 +87,8 @@ pub enum RowPhase {
     Faulted,
     /// Was cancelled.
     Cancelled,
+    /// Its history is being copied; what a crash leaves of that is no run.
+    Forming,
 }
 
 impl RowPhase {
@@ -98,6 +100,7 @@ impl RowPhase {
             RowPhase::Completed => "completed",
             RowPhase::Faulted => "faulted",
             RowPhase::Cancelled => "cancelled",
+            RowPhase::Forming => "forming",
         }
     }
 
@@ -147,6 +150,11 @@ impl OpenRow {
 }
 
 impl RunRow {
+    /// Whether it is a run, and not what a crash left of one that was being made.
+    pub(crate) fn is_there(&self) -> bool {
+        self.phase != RowPhase::Forming
+    }
+
     /// The row of a run after an entry.
     pub(crate) fn of(run: &Run, at: Timestamp, last: Position) -> Self {
         let busy = run.has_more()
@@ -181,7 +189,7 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
     let mut row = row;
     for record in entry.records() {
         let phase = match Kind(record.kind) {
-            Kind::RUN_STARTED => {
+            Kind::RUN_STARTED | Kind::RUN_SHARED => {
                 let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
                     .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
                 let Event::RunStarted { plan, workflow, version, key, .. } = event else { continue };
@@ -189,7 +197,10 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
                     workflow: workflow.to_string(),
                     version: version.to_string(),
                     plan: plan.0,
-                    phase: RowPhase::Running,
+                    phase: match Kind(record.kind) {
+                        Kind::RUN_SHARED => RowPhase::Forming,
+                        _ => RowPhase::Running,
+                    },
                     started_at: entry.at(),
                     updated_at: entry.at(),
                     last: entry.position().0,
@@ -198,6 +209,25 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
                 });
                 continue;
             }
+            Kind::RUN_MIGRATED => {
+                let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
+                    .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
+                if let (Event::RunMigrated { plan, version, .. }, Some(row)) = (event, &mut row) {
+                    (row.plan, row.version) = (plan.0, version.to_string());
+                }
+                continue;
+            }
+            Kind::RUN_FORKED => {
+                let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
+                    .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
+                match event {
+                    Event::RunForked { run, .. } if run == id => RowPhase::Running,
+                    // The origin was a fork itself.
+                    _ => continue,
+                }
+            }
+            // What the origin of a fork went through on the way is not the fork's.
+            _ if row.as_ref().is_some_and(|r| r.phase == RowPhase::Forming) => continue,
             Kind::RUN_PAUSED => RowPhase::Paused,
             Kind::RUN_RESUMED => RowPhase::Running,
             Kind::RUN_COMPLETED => RowPhase::Completed,

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use cpd_core::definition::plan::Digest;
 use cpd_core::machine::{Event, Run, RunId};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::Kind;
+use cpd_journal::record::v1;
 use cpd_journal::{Chain, Position, StoredEntry};
 
 use crate::codec;
@@ -35,10 +37,19 @@ pub(crate) fn run(shared: &Shared, id: RunId, last: Position) -> Result<Loaded, 
 pub(crate) fn whole(shared: &Shared, id: RunId, last: Position) -> Result<Loaded, Error> {
     let entries = shared.reader.history(last)?;
     let mut run = None;
-    fold_onto(&mut run, &entries, |event, at| begin(&shared.registry, id, event, at))?;
+    let plan = migrated(entries.iter().rev().flat_map(StoredEntry::records).map(|r| (r.kind, r.payload)));
+    fold_onto(&mut run, &entries, |event, at| begin(&shared.registry, id, event, at, plan))?;
     let run = run.ok_or(Error::NoOpenRun { run: id })?;
     let chain = entries.last().map(StoredEntry::chain).ok_or(Error::NoOpenRun { run: id })?;
     Ok(Loaded { run, chain, snapshot: 0 })
+}
+
+/// A run as it is after its last entry, folded from its beginning with a plan that it is being moved to.
+pub(crate) fn folded_with(shared: &Shared, id: RunId, last: Position, plan: Digest) -> Result<Run, Error> {
+    let entries = shared.reader.history(last)?;
+    let mut run = None;
+    fold_onto(&mut run, &entries, |event, at| begin(&shared.registry, id, event, at, Some(plan)))?;
+    run.ok_or(Error::NoOpenRun { run: id })
 }
 
 /// Folds entries, oldest first, onto a state or, if there is none, onto the one that their first event begins.
@@ -66,12 +77,26 @@ pub(crate) fn fold_onto(
     Ok(())
 }
 
-/// The run that a `RunStarted` begins, with the plan that it is pinned to.
-pub(crate) fn begin(registry: &Registry, id: RunId, event: &Event, at: Timestamp) -> Result<Run, Error> {
+/// The plan to which a run was moved last, if it was: its whole history is folded with that one.
+pub(crate) fn migrated<'r>(records: impl Iterator<Item = (u16, &'r [u8])>) -> Option<Digest> {
+    let moves = records.filter(|(kind, _)| Kind(*kind) == Kind::RUN_MIGRATED);
+    let plan = |payload| cpd_journal::codec::decode::<v1::RunMigrated<'_>>(payload, codec::PAYLOAD_MAX).ok();
+    moves.map(|(_, payload)| payload).find_map(plan).map(|moved| Digest(moved.plan))
+}
+
+/// The run that a `RunStarted` begins, with the plan that it is pinned to, or with the one to which it was `moved` later.
+pub(crate) fn begin(
+    registry: &Registry,
+    id: RunId,
+    event: &Event,
+    at: Timestamp,
+    moved: Option<Digest>,
+) -> Result<Run, Error> {
     let Event::RunStarted { plan, workflow, version, .. } = event else {
         let detail = format!("its first event is {}, expected RunStarted", event.name());
         return Err(Error::Unfoldable { run: id, detail });
     };
+    let plan = &moved.unwrap_or(*plan);
     let plan = registry.plan(plan)?.ok_or_else(|| Error::NoPlan {
         run: id,
         workflow: workflow.to_string(),

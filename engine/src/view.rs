@@ -15,7 +15,7 @@ use cpd_journal::{Lsn, Position, Reader};
 
 use crate::child::is_child;
 use crate::error::Error;
-use crate::history::{History, HistoryEntry, RawRecord, needs};
+use crate::history::{History, HistoryEntry, RawRecord, migrated, needs};
 use crate::index::{RunRow, project};
 use crate::load;
 use crate::registry::{self, Registry, is_registry};
@@ -99,7 +99,7 @@ impl View {
 
     /// Every run, newest first.
     pub fn runs(&self) -> impl Iterator<Item = (RunId, &RunRow)> {
-        self.rows.iter().rev().map(|(id, row)| (*id, row))
+        self.rows.iter().rev().filter(|(_, row)| row.is_there()).map(|(id, row)| (*id, row))
     }
 
     /// The row of a run.
@@ -132,13 +132,13 @@ impl View {
     /// If none or several do.
     pub fn find(&self, prefix: &str) -> Result<RunId, NotOneRun> {
         if prefix == "last" {
-            let mut newest = self.rows.keys().rev().filter(|id| !self.children.contains(id));
-            return newest.next().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
+            let mut newest = self.runs().map(|(id, _)| id).filter(|id| !self.children.contains(id));
+            return newest.next().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
         }
         let none = || NotOneRun::None(prefix.to_owned());
         let (low, high) =
             RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
-        let mut found = self.rows.range(low..=high).map(|(id, _)| *id);
+        let mut found = self.rows.range(low..=high).filter(|(_, row)| row.is_there()).map(|(id, _)| *id);
         match (found.next(), found.next()) {
             (None, _) => Err(none()),
             (Some(id), None) => Ok(id),
@@ -166,7 +166,7 @@ impl View {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
         let events = first.events(run)?;
         let Some(event) = events.first() else { return Ok(Vec::new()) };
-        let plan = load::begin(&self.registry, run, event, first.at)?.plan;
+        let plan = load::begin(&self.registry, run, event, first.at, migrated(entries))?.plan;
         let needed = self.registrations.iter().filter(|r| match Kind(r.kind) {
             Kind::DOCUMENT_PINNED => registry::document_digest(&r.payload)
                 .is_some_and(|d| plan.pins.iter().any(|p| p.kind == PinKind::Resource && p.digest == d)),

@@ -323,14 +323,20 @@ impl Registry {
         source: &str,
         file: &str,
         actor: &str,
+        replace: bool,
     ) -> Result<Registration, Error> {
         // One registration at a time: what it resolves names to cannot change under it.
         let mut chain = self.chain.lock().await;
         let (prepared, warnings) = self.prepare(source, file).await?;
         let mut registration = prepared.registration(warnings);
-        if prepared.is_known(&self.inner.read())? {
-            registration.unchanged = true;
-            return Ok(registration);
+        match prepared.is_known(&self.inner.read()) {
+            Ok(true) => {
+                registration.unchanged = true;
+                return Ok(registration);
+            }
+            Ok(false) => {}
+            Err(Error::VersionTaken { .. }) if replace => {}
+            Err(error) => return Err(error),
         }
         let at = shared.clock.now().as_micros();
         let (mut entries, mut next) = (Vec::new(), chain.clone());

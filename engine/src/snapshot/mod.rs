@@ -107,6 +107,10 @@ fn onto(source: Source, entries: &[StoredEntry]) -> Result<Option<(Run, u64)>, E
     if covered.next_seq() != source.seq + 1 || covered.digest() != source.digest {
         return Ok(None);
     }
+    // A run that was moved to another version since is folded from its beginning.
+    if load::migrated(rest.iter().flat_map(StoredEntry::records).map(|r| (r.kind, r.payload))).is_some() {
+        return Ok(None);
+    }
     let events = source.run.events;
     let mut run = Some(source.run);
     load::fold_onto(&mut run, rest, |_, _| unreachable!("there is a run already"))?;

@@ -21,7 +21,7 @@ use crate::value::Map;
 
 use super::event::{Command, Event, Export, Piece};
 use super::ids::{ActId, RunId};
-use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status};
+use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status, effect_key};
 
 /// An event that does not fit the state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -77,6 +77,8 @@ impl Run {
             Event::RunPaused { .. }
             | Event::RunResumed { .. }
             | Event::RunCancelled { .. }
+            | Event::RunForked { .. }
+            | Event::RunMigrated { .. }
             | Event::RunCompleted { .. }
             | Event::RunFaulted { .. } => self.apply_to_run(event, commands)?,
             Event::LateOutcome { act, .. } => {
@@ -130,6 +132,15 @@ impl Run {
             (_, Phase::Completed { .. } | Phase::Faulted { .. } | Phase::Cancelled { .. }) => {
                 return Err(self.misfit(event, "open"));
             }
+            (Event::RunForked { origin, run, input, .. }, Phase::Running | Phase::Paused) => {
+                self.fork(*origin, *run, input.as_ref()).map_err(|()| self.misfit(event, "about to begin a task"))?;
+            }
+            (Event::RunMigrated { plan, .. }, Phase::Running | Phase::Paused) => {
+                // A history that was moved is folded with the plan to which it was moved, from its beginning.
+                if self.plan.digest != *plan {
+                    return Err(self.misfit(event, "folded with that plan"));
+                }
+            }
             (Event::RunCancelled { reason, .. }, Phase::Running | Phase::Paused) => {
                 self.end(Phase::Cancelled { reason: reason.clone() }, commands);
             }
@@ -145,6 +156,28 @@ impl Run {
             }
             (other, _) => unreachable!("{} is not about the run", other.name()),
         }
+        Ok(())
+    }
+
+    /// Becomes a run of its own. Effects that are under way stay the effects of the run that began them.
+    fn fork(&mut self, origin: RunId, run: RunId, input: Option<&Value>) -> Result<(), ()> {
+        if let Some(input) = input {
+            let next = self.agenda.front().copied().and_then(|id| self.act_mut(id));
+            let next = next.filter(|act| matches!(act.status, Status::Ready)).ok_or(())?;
+            next.input = input.clone();
+            if next.parent.is_none() {
+                self.input = input.clone();
+            }
+        }
+        let plan = self.plan.clone();
+        for act in &mut self.acts {
+            if let Status::Calling(calling) = &mut act.status {
+                let key = || effect_key(origin, &plan.node(act.node).pointer, &act.iteration);
+                calling.key.get_or_insert_with(key);
+            }
+        }
+        self.id = run;
+        self.phase = Phase::Running;
         Ok(())
     }
 

@@ -14,7 +14,7 @@ pub const VERSION: u8 = 1;
 #[serde(transparent)]
 pub struct Json<'a>(#[serde(borrow, with = "serde_bytes")] pub Cow<'a, [u8]>);
 
-/// A run began.
+/// A run began: `RunStarted`; or it will have begun so once its history is copied: `RunShared`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStarted<'a> {
     /// Digest of the plan that it is pinned to.
@@ -315,6 +315,36 @@ pub struct RunOperated<'a> {
     /// Why.
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
+}
+
+/// The records before this one are those of another run; what follows is the run's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunForked<'a> {
+    /// Whose history it is.
+    pub origin: [u8; 16],
+    /// How many of its records.
+    pub seq: u64,
+    /// The run that begins.
+    pub run: [u8; 16],
+    /// What the next task begins with instead.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// Who.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+}
+
+/// A run was moved to another version of its workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunMigrated<'a> {
+    /// Digest of that version's plan.
+    pub plan: [u8; 32],
+    /// The version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// Who.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
 }
 
 /// A run reached its end.

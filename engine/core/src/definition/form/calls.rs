@@ -49,7 +49,7 @@ pub fn arguments(names: &Names) -> Value {
     }
     for operation in names.operations.iter().filter(|o| &*o.name != "http.request" && !o.input.is_null()) {
         let pattern = format!("^{}([:@].*)?$", operation.name.replace('.', "\\."));
-        let mut with = soft(&operation.input, 0);
+        let mut with = soft(&operation.input, &operation.input, 0);
         if &*operation.name == "agent.run" && !names.agents.is_empty() {
             suggest(&mut with, "agent", &names.agents);
         }
@@ -121,13 +121,19 @@ fn suggest(schema: &mut Value, key: &str, names: &[String]) {
 }
 
 /// An operation's schema as it holds for what is written: anything may be an expression instead. Parts that it refers to by name
-/// are left open.
-fn soft(schema: &Value, depth: usize) -> Value {
+/// are written out.
+fn soft(root: &Value, schema: &Value, depth: usize) -> Value {
     let Some(members) = schema.as_object() else { return Value::object() };
-    if members.contains_key("$ref") || depth > DEEPEST {
+    if depth > DEEPEST {
         return Value::object();
     }
-    let inner = |v: &Value| loose(v, depth + 1);
+    if let Some(target) = members.get("$ref") {
+        let named = target.as_str().and_then(|t| t.strip_prefix("#/")).and_then(|path| {
+            path.split('/').try_fold(root, |at, name| at.get(&name.replace("~1", "/").replace("~0", "~")))
+        });
+        return named.map_or_else(Value::object, |named| soft(root, named, depth + 1));
+    }
+    let inner = |v: &Value| loose(root, v, depth + 1);
     let mut out = Map::new();
     for (key, value) in members {
         let value = match (&**key, value) {
@@ -137,10 +143,10 @@ fn soft(schema: &Value, depth: usize) -> Value {
             ("items" | "additionalProperties", Value::Obj(_)) => inner(value),
             // What is computed may fit several of them.
             ("anyOf" | "oneOf", Value::Arr(items)) => {
-                out.insert("anyOf".into(), items.iter().map(|v| soft(v, depth + 1)).collect());
+                out.insert("anyOf".into(), items.iter().map(|v| soft(root, v, depth + 1)).collect());
                 continue;
             }
-            ("allOf", Value::Arr(items)) => items.iter().map(|v| soft(v, depth + 1)).collect(),
+            ("allOf", Value::Arr(items)) => items.iter().map(|v| soft(root, v, depth + 1)).collect(),
             (
                 "type"
                 | "enum"
@@ -169,8 +175,8 @@ fn soft(schema: &Value, depth: usize) -> Value {
 }
 
 /// A part of it, or an expression.
-fn loose(schema: &Value, depth: usize) -> Value {
-    match soft(schema, depth) {
+fn loose(root: &Value, schema: &Value, depth: usize) -> Value {
+    match soft(root, schema, depth) {
         Value::Obj(map) if map.is_empty() => Value::object(),
         soft => {
             let description = soft.get("description").and_then(Value::as_str).map(str::to_owned);
