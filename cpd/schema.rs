@@ -179,7 +179,7 @@ mod tests {
         out.push(path.to_vec());
         for (key, value) in at {
             if let toml::Value::Table(inner) = value {
-                tables(inner, &[path, &[key.clone()]].concat(), out);
+                tables(inner, &[path, std::slice::from_ref(key)].concat(), out);
             }
         }
     }

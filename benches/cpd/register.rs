@@ -59,7 +59,7 @@ do:
 
 /// Reading, checking and linting, and registering.
 pub fn register(report: &mut Report) {
-    report.part("Definitions of 20, 200 and 1,000 tasks: CPU until there is a verdict, and until one is registered");
+    report.part("Definitions of 20, 200 and 1,000 tasks, the fastest of 20: reading, checking, advice; registering until durable");
     for tasks in [20usize, 200, 1_000] {
         let dir = fresh_dir();
         runtime().block_on(async {
@@ -96,7 +96,7 @@ pub fn register(report: &mut Report) {
                     .into_iter()
                     .map(|(name, times)| {
                         times.sort();
-                        (name, quantile(times, 0.5), "ms")
+                        (name, quantile(times, 0.0), "ms")
                     })
                     .collect();
             report.line(&format!("{tasks} tasks"), &figures);

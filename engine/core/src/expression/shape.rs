@@ -23,17 +23,17 @@ pub enum Outputs {
 
 /// How many results the expression has; [`Outputs::One`] if it does not compile.
 pub fn outputs(source: &str) -> Outputs {
-    parsed(source, |term| count(term)).unwrap_or(Outputs::One)
+    parsed(source, count).unwrap_or(Outputs::One)
 }
 
 /// The kind of its results (`object`, `array`, `string`, `number`, `boolean`, `null`), if it is always the same.
 pub fn kind(source: &str) -> Option<&'static str> {
-    parsed(source, |term| kind_of(term)).flatten()
+    parsed(source, kind_of).flatten()
 }
 
 /// The value of an expression that mentions neither data nor variables.
 pub fn constant(source: &str) -> Option<Value> {
-    parsed(source, |term| is_constant(term)).filter(|constant| *constant)?;
+    parsed(source, is_constant).filter(|constant| *constant)?;
     let limits = Limits::default();
     Program::compile(source, &[]).ok()?.eval(&Scope::new(&Value::Null, &limits)).ok()
 }

@@ -5,6 +5,7 @@
 //! `# cpd: allow-file(rule) reason` is about the whole document. Several rules stand with commas. A reason is required, since the next
 //! reader will ask; an allowance that is wrong or that nothing needs is a warning of its own. Errors cannot be allowed.
 
+use std::cell::LazyCell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
@@ -109,7 +110,8 @@ fn comments(source: &str) -> (Vec<Allowance<'_>>, Vec<Diagnostic>) {
     if !source.contains("cpd:") {
         return (allowances, wrong);
     }
-    let root = yaml::parse(source).ok();
+    // Most documents have no such comment: the tree is only made for the first one.
+    let root = LazyCell::new(|| yaml::parse(source).ok());
     let lines: Vec<&str> = source.split('\n').map(|l| l.trim_end_matches('\r')).collect();
     let mut start = 0;
     for (i, (line, raw)) in lines.iter().zip(source.split('\n')).enumerate() {

@@ -25,9 +25,14 @@ impl Linter<'_> {
 
     fn results(&mut self, expression: Expression<'_>) {
         let text = expression.text;
-        let span =
-            position::locate(self.source, expression.yaml, expression.offset(), expression.offset() + text.len());
-        match outputs(text) {
+        let outputs = outputs(text);
+        if outputs == Outputs::One {
+            return;
+        }
+        // Counting lines from the beginning is for what is said, not for every expression.
+        let start = expression.offset();
+        let span = position::locate(self.source, expression.yaml, start, start + text.len());
+        match outputs {
             Outputs::One => {}
             Outputs::None => {
                 let d = self.advise("no-result", span, "the expression never has a result, which counts as null");

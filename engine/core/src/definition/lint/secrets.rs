@@ -108,7 +108,7 @@ impl Linter<'_> {
         for item in list.items().unwrap_or_default() {
             let Some(name) = item.text() else { continue };
             let used = |text: &&str| *text == name || (text.contains("$secrets") && text.contains(name));
-            if !mentioned.iter().any(|t| used(t)) {
+            if !mentioned.iter().any(used) {
                 let message = format!("nothing mentions the secret `{name}`");
                 self.advise("unused-component", item.mark, message).hint =
                     Some("a run is given no secret that it does not need: take the name out".into());
