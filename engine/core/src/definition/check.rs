@@ -29,6 +29,7 @@ impl Flow {
                     }
                     thens
                 }
+                Action::Try { catch, .. } => [node.then].into_iter().chain(catch.then).collect(),
                 _ => vec![node.then],
             };
             if skips {

@@ -439,6 +439,8 @@ pub struct Catch {
     pub retry: Option<Retry>,
     /// `do`: its nodes' locals end with the error's variable.
     pub body: Option<Vec<NodeId>>,
+    /// `then`: where to go after an error was caught; without it where the `try` goes.
+    pub then: Option<Then>,
 }
 
 /// Members that must be equal for an error to be caught.
@@ -464,17 +466,17 @@ pub struct Retry {
     /// `exceptWhen`, likewise.
     pub except_when: Option<Program>,
     /// `delay`; zero if absent.
-    pub delay: Duration,
+    pub delay: Span,
     /// `backoff`
     pub backoff: Backoff,
     /// `jitter.from` and `.to`, added to each delay.
-    pub jitter: Option<(Duration, Duration)>,
+    pub jitter: Option<(Span, Span)>,
     /// `limit.attempt.count`: the most retries; the default cap where the definition gives none.
     pub retries_max: u32,
     /// `limit.attempt.duration`: the longest that one attempt may take.
     pub attempt_max: Option<Duration>,
     /// `limit.duration`: the longest that all attempts together may take.
-    pub total_max: Option<Duration>,
+    pub total_max: Option<Span>,
 }
 
 /// How the delay grows.

@@ -44,8 +44,16 @@ impl<'a> Place<'a> {
         self
     }
 
-    pub(super) fn node(&self) -> &Node {
+    pub(super) fn node(&self) -> &'a Node {
         self.node
+    }
+
+    pub(super) fn run(&self) -> &'a Run {
+        self.run
+    }
+
+    pub(super) fn act(&self) -> &'a Act {
+        self.act
     }
 
     /// Evaluates with `.` being `dot`.

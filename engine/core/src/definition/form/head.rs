@@ -16,7 +16,7 @@ pub fn workflow(names: &Names) -> Value {
         ("timeout", about("How long a run may take.", part("timeout"))),
         ("output", about("What the workflow gives.", part("output"))),
         ("schedule", schedule()),
-        ("evaluate", closed(&[], [("language", words(&["jq"])), ("mode", words(&["strict"]))])),
+        ("evaluate", closed(&[], [("language", words(&["jq"])), ("mode", words(&["strict", "loose"]))])),
     ];
     let mut schema = closed(&["document", "do"], members);
     set(&mut schema, "$schema", Value::str(DIALECT));

@@ -5,6 +5,8 @@
 //! against each other: what the reader takes, the schema takes; a member that the reader does not know, the schema does not
 //! know either, at every place of every definition that ships.
 //!
+//! What stands in `${ … }` in mode `strict` is asked for in mode `loose` as well.
+//!
 //! Draft 7, because the YAML language server that most editors use knows no later one in full.
 //!
 //! - `parts`: spans of time, expressions, errors, events, authentications. `tasks`: tasks and what is in them. `calls`: calls of protocols

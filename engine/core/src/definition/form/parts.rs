@@ -86,8 +86,8 @@ fn retry() -> Value {
     let mut count = typed("integer");
     set(&mut count, "minimum", Value::from(0_i64));
     let attempt = closed(&[], [("count", count), ("duration", part("fixedDuration"))]);
-    let limit = closed(&[], [("attempt", attempt), ("duration", part("fixedDuration"))]);
-    let span = || part("fixedDuration");
+    let limit = closed(&[], [("attempt", attempt), ("duration", part("duration"))]);
+    let span = || part("duration");
     let jitter = closed(&["from", "to"], [("from", span()), ("to", span())]);
     closed(
         &[],

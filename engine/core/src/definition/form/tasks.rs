@@ -135,6 +135,7 @@ fn catch() -> Value {
         ("exceptWhen", part("expression")),
         ("retry", any_of([about("The name of one of `use.retries`.", typed("string")), part("retry")])),
         ("do", part("tasks")),
+        ("then", about("Where to go after an error was caught.", typed("string"))),
     ];
     closed(&[], members)
 }

@@ -118,7 +118,8 @@ fn comments(source: &str) -> (Vec<Allowance<'_>>, Vec<Diagnostic>) {
         let begin = start;
         start += raw.len() + 1;
         let Some(found) = COMMENT.captures(line) else { continue };
-        let sign = begin + line[..found.get(0).map_or(0, |m| m.end())].find('#').unwrap_or(0);
+        let from = found.get(0).map_or(0, |m| m.start());
+        let sign = begin + from + line[from..].find('#').unwrap_or(0);
         if root.as_ref().is_some_and(|root| in_text(root, sign)) {
             continue;
         }
@@ -267,6 +268,8 @@ do:
 
     #[test]
     fn what_stands_in_a_text_is_no_comment() {
+        let behind = "a: 'x#y' # cpd: allow(nonsense) z\n";
+        assert_eq!(judge(behind, "w.yaml", vec![], &Levels::default()).found.len(), 1);
         let source = "a: |\n  x # cpd: allow(nonsense) y\nb: 'z # cpd: allow(nonsense) y'\n";
         assert!(judge(source, "w.yaml", vec![], &Levels::default()).found.is_empty());
     }

@@ -1,16 +1,16 @@
 //! What is caught and tried again.
 
 use super::Linter;
-use crate::definition::plan::{Action, Backoff, Catch, ErrorFilter, Plan};
+use crate::definition::plan::{Action, Backoff, Catch, ErrorFilter, Plan, Span as Time};
 
 impl Linter<'_> {
     pub(super) fn errors(&mut self, plan: &Plan) {
         for task in self.tasks(plan) {
             let Action::Try { catch, .. } = &task.node.action else { continue };
             let Some(yaml) = task.yaml.get("catch") else { continue };
-            let Catch { filter, when, except_when, retry, body } = catch;
+            let Catch { filter, when, except_when, retry, body, then } = catch;
             let everything = *filter == ErrorFilter::default() && when.is_none() && except_when.is_none();
-            if everything && retry.is_none() && body.as_ref().is_none_or(Vec::is_empty) {
+            if everything && retry.is_none() && then.is_none() && body.as_ref().is_none_or(Vec::is_empty) {
                 let span = Self::key_of(task.yaml, "catch").unwrap_or(task.key);
                 let d = self.advise("swallowed-error", span, "every error is caught, and nothing is done about it");
                 d.label = Some("the run goes on as if nothing had happened".into());
@@ -18,7 +18,7 @@ impl Linter<'_> {
                     "say which errors are expected (`errors: { with: { status: 404 } }`), or what to do (`do`)".into(),
                 );
             }
-            if let Some(retry) = retry.as_ref().filter(|r| r.delay.is_zero() && r.retries_max > 0)
+            if let Some(retry) = retry.as_ref().filter(|r| at_once(&r.delay) && r.retries_max > 0)
                 && retry.jitter.is_none()
                 && retry.backoff == Backoff::Constant
             {
@@ -29,4 +29,8 @@ impl Linter<'_> {
             }
         }
     }
+}
+
+fn at_once(delay: &Time) -> bool {
+    matches!(delay, Time::Fixed(delay) if delay.is_zero())
 }

@@ -122,6 +122,7 @@ pub(super) fn goes_back(plan: &Plan) -> bool {
         let back = |then: &Then| matches!(then, Then::To(id) if *id <= node.id);
         let cases = match &node.action {
             Action::Switch(cases) => cases.iter().any(|c| back(&c.then)),
+            Action::Try { catch, .. } => catch.then.as_ref().is_some_and(back),
             _ => false,
         };
         cases || back(&node.then)

@@ -63,6 +63,8 @@ pub struct Reader<'a> {
     spare: Option<Diagnostic>,
     /// Whether `$secrets` may be mentioned in what is being read: it is evaluated when a call is made.
     may_seal: bool,
+    /// `evaluate.mode`: whether texts without `${ … }` may be expressions.
+    loose: bool,
     /// Jumps out of the tasks of the list that is being read.
     jumps: Vec<Jump<'a>>,
     /// Names of the functions whose bodies are being read, outermost first.
@@ -101,6 +103,7 @@ pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Pla
         warnings: 0,
         spare: None,
         may_seal: false,
+        loose: false,
         jumps: vec![],
         calling: vec![],
         subject: None,

@@ -18,12 +18,23 @@ use crate::definition::yaml::{Member, Yaml};
 pub struct Jump<'a> {
     /// The task that jumps.
     pub node: NodeId,
-    /// The case of its `switch`, if it is that which jumps.
-    pub case: Option<usize>,
+    /// What of it jumps.
+    pub site: Site,
     /// The name.
     pub target: &'a str,
     /// Where it stands.
     pub span: Span,
+}
+
+/// The part of a task that has a `then`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// The task.
+    Task,
+    /// A case of its `switch`.
+    Case(usize),
+    /// Its `catch`.
+    Catch,
 }
 
 /// What a list of tasks is for.
@@ -224,7 +235,7 @@ impl<'a> Reader<'a> {
             self.node(id).timeout = self.timeout(yaml, within);
         }
         if let Some(yaml) = fields.get("then") {
-            self.node(id).then = self.then(yaml, id, None);
+            self.node(id).then = self.then(yaml, id, Site::Task);
         }
         if let Some(yaml) = fields.get("metadata") {
             self.task_metadata(id, yaml, what, within);
@@ -264,12 +275,12 @@ impl<'a> Reader<'a> {
     }
 
     /// `then`
-    pub fn then(&mut self, yaml: &'a Yaml, node: NodeId, case: Option<usize>) -> Then {
+    pub fn then(&mut self, yaml: &'a Yaml, node: NodeId, site: Site) -> Then {
         let Some(text) = self.text(yaml, "`then`") else { return Then::Continue };
         match DIRECTIVES.iter().find(|(word, _)| *word == text) {
             Some((_, then)) => *then,
             None => {
-                self.jumps.push(Jump { node, case, target: text, span: yaml.mark });
+                self.jumps.push(Jump { node, site, target: text, span: yaml.mark });
                 Then::Continue
             }
         }
@@ -287,12 +298,13 @@ impl<'a> Reader<'a> {
                 }
                 (Some(id), ListKind::Sequence) => {
                     let node = self.node(jump.node);
-                    match (&mut node.action, jump.case) {
-                        (Action::Switch(cases), Some(case)) => {
+                    match (&mut node.action, jump.site) {
+                        (Action::Switch(cases), Site::Case(case)) => {
                             if let Some(case) = cases.get_mut(case) {
                                 case.then = Then::To(id);
                             }
                         }
+                        (Action::Try { catch, .. }, Site::Catch) => catch.then = Some(Then::To(id)),
                         _ => node.then = Then::To(id),
                     }
                 }

@@ -170,7 +170,8 @@ fn loops_and_catches_bind_variables_for_what_is_inside() {
     assert_eq!(locals("/do/0/loop/do/0/guarded/catch/do/0/tell"), ["$pet", "$index", "$failure"]);
     let Action::Try { catch, .. } = &node(&plan, "/do/0/loop/do/0/guarded").action else { panic!("a try") };
     let retry = catch.retry.as_ref().unwrap();
-    assert_eq!((retry.retries_max, retry.delay), (RETRIES_DEFAULT, Duration::from_secs(1)));
+    assert_eq!(retry.retries_max, RETRIES_DEFAULT);
+    assert!(matches!(retry.delay, Span::Fixed(d) if d == Duration::from_secs(1)));
     assert!(retry.when.as_ref().unwrap().uses().local(2), "the error is the last local");
 }
 
@@ -351,9 +352,11 @@ do:
     let (filter, patient) = retry(1);
     assert_eq!((filter.status, filter.detail.as_deref(), &filter.kind), (Some(503), Some("d"), &None));
     assert_eq!(patient.backoff, Backoff::Exponential { factor: 3.0, delay_max: Some(Duration::from_secs(60)) });
-    assert_eq!(patient.jitter, Some((Duration::ZERO, Duration::from_secs(1))));
+    assert!(
+        matches!(&patient.jitter, Some((Span::Fixed(Duration::ZERO), Span::Fixed(to))) if *to == Duration::from_secs(1))
+    );
     assert_eq!((patient.retries_max, patient.attempt_max), (6, Some(Duration::from_secs(30))));
-    assert_eq!(patient.total_max, Some(Duration::from_secs(1200)));
+    assert!(matches!(patient.total_max, Some(Span::Fixed(d)) if d == Duration::from_secs(1200)));
     let (_, hours) = retry(3);
     assert_eq!((hours.retries_max, hours.backoff), (u32::MAX, Backoff::Linear { delay_max: None }));
 }

@@ -146,7 +146,7 @@ impl Run {
             }
             Handling::Swallow => {
                 let output = act.input.clone();
-                self.returned(id, output, node.then, at, commands);
+                self.returned(id, output, catch.then.unwrap_or(node.then), at, commands);
             }
         }
     }

@@ -107,7 +107,11 @@ impl Run {
         if let Status::Listening(_) = act.status {
             return self.foreach_ended(id, output, at, commands);
         }
-        let then = self.plan.node(self.act(id).expect("a live act").node).then;
+        let node = plan.node(act.node);
+        let then = match (&node.action, &act.status) {
+            (Action::Try { catch, .. }, Status::Catching { .. }) => catch.then.unwrap_or(node.then),
+            _ => node.then,
+        };
         self.returned(id, output, then, at, commands);
     }
 
