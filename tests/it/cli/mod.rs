@@ -10,6 +10,8 @@ mod demo;
 mod events;
 mod kill;
 mod logging;
+mod messages;
+mod openapi;
 mod operate;
 mod replay;
 mod run;

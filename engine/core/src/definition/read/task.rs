@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
             "try" => self.try_catch(id, yaml, fields, within),
             "wait" => self.span(yaml, "`wait`", within).map(Action::Wait),
             "listen" => self.listen(id, yaml, fields, within),
-            _ => self.run(yaml, within),
+            _ => self.run(id, yaml, within),
         }
     }
 
