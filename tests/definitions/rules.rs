@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use cpd::lint::{Checked, check};
 use cpd_connector_api::attachment::{Loader, Resource, Wanted};
-use cpd_connector_api::{BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Value};
+use cpd_connector_api::{BoxFuture, Problem, Standard};
 use cpd_core::definition::Severity;
 use cpd_core::definition::lint::allow::Levels;
 use cpd_core::definition::lint::rules::{self, RULES, Rule};
@@ -19,9 +19,7 @@ use crate::{root, yaml_files};
 /// A registry with everything that ships.
 fn installed() -> Registry {
     let connectors = cpd::wiring::known(&cpd::config::Config::default()).expect("connectors");
-    let missing = (!connectors.iter().any(|c| c.name() == "asyncapi")).then(|| Arc::new(Broker) as Arc<dyn Connector>);
-    let registry =
-        Registry::empty().with_connectors(connectors.into_iter().chain(missing)).with_loader(Arc::new(Pages));
+    let registry = Registry::empty().with_connectors(connectors).with_loader(Arc::new(Pages));
     for folder in ["definitions/policies", "definitions/agents", "definitions/workflows/examples"] {
         for (path, text) in yaml_files(&root().join(folder)) {
             now(registry.check_and_keep(&text, "shipped.yaml")).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
@@ -56,33 +54,6 @@ impl Loader for Pages {
             })?;
             Ok(Resource { uri: wanted.uri.clone(), media_type: None, content: Arc::from(content) })
         })
-    }
-}
-
-/// The operations of a message broker, as long as no connector of this version has them: enough to read definitions.
-struct Broker;
-
-impl Connector for Broker {
-    fn name(&self) -> &str {
-        "asyncapi"
-    }
-
-    fn operations(&self) -> Vec<OperationSpec> {
-        let spec = |name: &str| OperationSpec {
-            name: name.into(),
-            version: "1.0.0".into(),
-            class: Class::AtMostOnce,
-            reconciles: false,
-            summary: "Exchanges messages.".into(),
-            input: Value::Null,
-            output: Value::Null,
-        };
-        vec![spec("asyncapi.publish"), spec("asyncapi.subscribe")]
-    }
-
-    fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {
-        let detail = format!("call {}: definitions are only read here", request.operation);
-        Box::pin(async move { Outcome::Refused(Problem::standard(Standard::Configuration, detail)) })
     }
 }
 
