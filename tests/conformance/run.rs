@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::http::{Http, HttpClient, HttpConfig};
 use cpd_core::Value;
-use cpd_core::machine::{CallPhase, Event, Phase, Resolution, RunId, WakeSource};
+use cpd_core::machine::{CallPhase, Event, Phase, Rejected, Resolution, RunId, WakeSource};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_engine::view::View;
@@ -148,7 +148,11 @@ async fn drive(case: &Case, run: &RunHandle, given: usize) -> Result<Ended, Stri
         } else if state.wake_sources().iter().any(|s| matches!(s, WakeSource::Event { .. }))
             && let Some(event) = rest.next()
         {
-            run.signal_event(value(event)).await.map_err(|e| e.to_string())?;
+            match run.signal_event(value(event)).await {
+                // One that no filter can want is refused, which is as good as not being there.
+                Ok(()) | Err(Error::Rejected(Rejected::NotListening { .. })) => {}
+                Err(other) => return Err(other.to_string()),
+            }
         } else {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
