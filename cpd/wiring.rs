@@ -4,18 +4,22 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Context, bail};
+use cpd_connector_api::attachment::{Loader, Resource, Wanted};
 use cpd_connector_api::clock::SystemClock as ConnectorClock;
 use cpd_connector_api::secret::Secrets;
-use cpd_connector_api::{BoxFuture, Connector, OperationSpec, Outcome, Problem, Request, Standard};
+use cpd_connector_api::{BoxFuture, Connector, Map, OperationSpec, Outcome, Problem, Request, Standard, Value};
 use cpd_connectors::a2a::A2a;
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
+use cpd_connectors::asyncapi::AsyncApi;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
-use cpd_connectors::http::{Http, HttpClient};
+use cpd_connectors::http::{Http, HttpClient, resource};
 use cpd_connectors::mcp::Mcp;
-use cpd_engine::{Builder, Engine, Registry};
+use cpd_connectors::openapi::OpenApi;
+use cpd_connectors::process::{self, Launcher, Process};
+use cpd_engine::{Builder, DataLimits, Engine, Registry};
 
 use crate::config::{self, Config};
 use crate::secrets::SecretStore;
@@ -72,9 +76,15 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     if let Some(directory) = config.secrets.directory.as_ref().filter(|d| !d.is_dir()) {
         bail!("find the secrets: {} of [secrets] is not a directory", directory.display());
     }
+    if !config.connectors.process.allow.is_empty() {
+        process::hide_environment().context("keep the environment of cpd from the processes that definitions run")?;
+    }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
         .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
+        .loader(loader(config)?)
+        .development(config.registry.development)
+        .data_limits(DataLimits { input_bytes: config.limits.input_bytes, output_bytes: config.limits.output_bytes })
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
@@ -102,6 +112,9 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
     Ok(vec![
         Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
         Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
+        Arc::new(OpenApi::new(authenticator.clone())),
+        Arc::new(AsyncApi::new(config.connectors.asyncapi.clone(), &authenticator)),
+        Arc::new(Process::new(config.connectors.process.clone(), Launcher::this_program(), Arc::new(ConnectorClock))),
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,
@@ -109,10 +122,48 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
     ])
 }
 
-/// The operations of every connector, without an engine: for checking definitions.
+/// What loads the documents that definitions refer to. Files are looked for beside the definition, wherever the operator who
+/// registers it has it, and nowhere above.
+struct Documents {
+    client: HttpClient,
+    authenticator: Authenticator,
+}
+
+impl Loader for Documents {
+    fn load<'a>(&'a self, wanted: &'a Wanted, from: &'a str) -> BoxFuture<'a, Result<Resource, Problem>> {
+        Box::pin(async move {
+            let uri = ("uri".into(), Value::Str(wanted.uri.clone()));
+            let policy = wanted.authentication.clone().map(|policy| ("authentication".into(), policy));
+            let endpoint = Value::from([uri].into_iter().chain(policy).collect::<Map>());
+            let beside = Path::new(from).parent().map(|p| if p.as_os_str().is_empty() { Path::new(".") } else { p });
+            resource::load(&self.client, &self.authenticator, beside, &endpoint).await
+        })
+    }
+}
+
+/// What loads the documents that definitions refer to.
+///
+/// # Errors
+/// If there can be no HTTP client.
+pub fn loader(config: &Config) -> anyhow::Result<Arc<dyn Loader>> {
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
+    let client = HttpClient::new(config.connectors.http.clone(), Arc::new(ConnectorClock))?;
+    let authenticator = Authenticator::new(client.clone(), secrets);
+    Ok(Arc::new(Documents { client, authenticator }))
+}
+
+/// Every connector, without an engine: for checking definitions.
+///
+/// # Errors
+/// If a connector cannot be made.
+pub fn known(config: &Config) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
+    connectors(config, RegisteredAgents::default())
+}
+
+/// The operations of every connector, without an engine.
 ///
 /// # Errors
 /// If a connector cannot be made.
 pub fn operations(config: &Config) -> anyhow::Result<Vec<OperationSpec>> {
-    Ok(connectors(config, RegisteredAgents::default())?.iter().flat_map(|c| c.operations()).collect())
+    Ok(known(config)?.iter().flat_map(|c| c.operations()).collect())
 }

@@ -22,7 +22,7 @@ pub fn expressions(report: &mut Report) {
         ".a.b",
         ".a.b >= 0.1",
         ".reading.psi >= 0.25 and .reading.model != null",
-        "{psi: .a.b, text: \"\\(.reading.model) at \\(.a.b)\"}",
+        "{psi: .a.b, model: .reading.model}",
         ".a.b = .reading.psi * 2",
         ".list | map(select(.on) | .n) | add",
         "reduce .list[] as $i (0; . + $i.n)",

@@ -10,6 +10,7 @@ mod append;
 mod expressions;
 mod job;
 mod meter;
+mod register;
 mod replay;
 mod startup;
 mod timers;
@@ -36,6 +37,9 @@ fn main() {
     }
     if wanted("job") {
         job::job(&mut report);
+    }
+    if wanted("register") {
+        register::register(&mut report);
     }
     if wanted("replay") {
         replay::replay(&mut report);

@@ -20,6 +20,7 @@ pub mod gather;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cpd_connector_api::attachment::Planned;
 use cpd_connector_api::guard::ended;
 use cpd_connector_api::secret::Redactor;
 use cpd_connector_api::{
@@ -152,6 +153,10 @@ impl Connector for A2a {
 
     fn operations(&self) -> Vec<OperationSpec> {
         vec![(*self.spec).clone()]
+    }
+
+    fn examine(&self, planned: &Planned<'_>) -> Result<Option<Class>, Problem> {
+        Ok(planned.with.get("method").and_then(Value::as_str).map(class_of))
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {

@@ -26,6 +26,7 @@ pub mod witness;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cpd_connector_api::attachment::Planned;
 use cpd_connector_api::guard::{ended, within};
 use cpd_connector_api::{
     BoxFuture, Class, Connector, OperationSpec, Outcome, Problem, Request, Standard, Success, Value, json,
@@ -107,6 +108,10 @@ impl Connector for Mcp {
 
     fn operations(&self) -> Vec<OperationSpec> {
         vec![(*self.spec).clone()]
+    }
+
+    fn examine(&self, planned: &Planned<'_>) -> Result<Option<Class>, Problem> {
+        Ok(planned.with.get("method").and_then(Value::as_str).map(class_of))
     }
 
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome> {

@@ -11,8 +11,11 @@ mod policy;
 mod replay;
 mod run;
 mod sandbox;
+mod schema;
 mod style;
 mod timeline;
+mod validate;
+mod versions;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -67,8 +70,10 @@ enum Command {
     Run(run::Args),
     /// Register definitions: files, or directories of them.
     Register(definitions::RegisterArgs),
-    /// Check definitions without registering them.
-    Validate(definitions::ValidateArgs),
+    /// Check definitions without registering them, and give advice about them.
+    Validate(validate::Args),
+    /// Print the JSON Schema of what people write, for editors.
+    Schema(schema::Args),
     /// List what is registered: workflows, policies, agents, operations.
     Registry,
     /// List runs, newest first.
@@ -93,6 +98,12 @@ enum Command {
     Signal(operate::SignalArgs),
     /// Publish an event to every open run that listens for it.
     Emit(operate::EventArgs),
+    /// Start a run that shares the history of another one up to a point and goes on from there.
+    Fork(versions::ForkArgs),
+    /// Go on with a run that faulted from the task that failed, in a run of its own.
+    Retry(versions::RetryArgs),
+    /// Move open runs to another version of their workflow, if their history replays there.
+    Migrate(versions::MigrateArgs),
     /// Policies: list, evaluate, test.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -140,7 +151,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::demo(&global, &args),
         Command::Run(args) => run::run(&global, &args),
         Command::Register(args) => definitions::register(&global, &args),
-        Command::Validate(args) => definitions::validate(&global, &args),
+        Command::Validate(args) => validate::validate(&global, &args),
+        Command::Schema(args) => schema::schema(&global, &args),
         Command::Registry => definitions::registry(&global),
         Command::Runs(args) => lists::runs(&global, &args),
         Command::Show(args) => lists::show(&global, &args),
@@ -153,6 +165,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Resolve(args) => operate::resolve(&global, &args),
         Command::Signal(args) => operate::signal(&global, &args),
         Command::Emit(args) => operate::emit(&global, &args),
+        Command::Fork(args) => versions::fork(&global, &args),
+        Command::Retry(args) => versions::retry(&global, &args),
+        Command::Migrate(args) => versions::migrate(&global, &args),
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),

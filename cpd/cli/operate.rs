@@ -231,7 +231,7 @@ fn find(global: &Global, run: &str) -> anyhow::Result<RunId> {
 }
 
 /// Who does it, for the log.
-fn actor() -> String {
+pub(crate) fn actor() -> String {
     let user = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|v| !v.is_empty()));
     format!("cli:{}", user.as_deref().unwrap_or("unknown"))
 }

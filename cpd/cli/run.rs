@@ -93,7 +93,7 @@ async fn start(engine: &Engine, args: &Args, input: Option<Value>, json: bool) -
     finish(&handle, json, args.quiet).await
 }
 
-fn print_started(handle: &RunHandle, json: bool) -> anyhow::Result<()> {
+pub(crate) fn print_started(handle: &RunHandle, json: bool) -> anyhow::Result<()> {
     let id = handle.id().to_string();
     if json { style::line(&json!({ "runId": *id, "status": "running" }).to_json()) } else { style::line(&id) }
 }

@@ -41,6 +41,9 @@ pub(crate) fn words(event: &Event, logged: &Logged) -> (char, String) {
         Event::RunStarted { workflow, version, actor, input, .. } => {
             ('●', format!("{workflow} {version} started by {actor} with {input}"))
         }
+        Event::TaskEntered { items: Some(Value::Bool(applies)), .. } => {
+            ('·', if *applies { "begins, with its extension" } else { "begins, without its extension" }.to_owned())
+        }
         Event::TaskEntered { items: Some(items), .. } => {
             ('·', format!("begins, {} items", items.as_array().map_or(0, <[Value]>::len)))
         }
@@ -124,6 +127,11 @@ pub(crate) fn words(event: &Event, logged: &Logged) -> (char, String) {
         Event::RunPaused { actor, reason } => ('!', format!("paused by {actor}: {reason}")),
         Event::RunResumed { actor, reason } => ('●', format!("resumed by {actor}: {reason}")),
         Event::RunCancelled { actor, reason } => ('✗', format!("cancelled by {actor}: {reason}")),
+        Event::RunForked { origin, seq, input, actor, .. } => {
+            let with = input.as_ref().map_or(String::new(), |i| format!(", which goes on with {i}"));
+            ('●', format!("forked by {actor} from run {origin} after its event {seq}{with}"))
+        }
+        Event::RunMigrated { version, actor, .. } => ('●', format!("moved to version {version} by {actor}")),
         Event::RunCompleted { .. } => ('●', "completed".to_owned()),
         Event::RunFaulted { problem: p } => ('✗', format!("faulted: {}", problem(p))),
     }

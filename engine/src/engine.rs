@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use cpd_connector_api::Connector;
+use cpd_connector_api::attachment::Loader;
 use cpd_connector_api::secret::{NoSecrets, Secrets};
 use cpd_core::Value;
 use cpd_core::expression::Limits;
@@ -16,6 +17,7 @@ use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
+use cpd_journal::payloads::Payloads;
 use cpd_journal::{DirLock, Hook, LockError, Log, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -26,8 +28,9 @@ use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
-use crate::index::{self, Indexer};
+use crate::index::{self, Indexer, RunRow};
 use crate::keys::{self, StartKeys};
+use crate::migrate::Migrated;
 use crate::publish::{self, Published};
 use crate::recovery;
 use crate::registry::Registry;
@@ -57,6 +60,7 @@ pub(crate) struct Shared {
     pub registry: Arc<Registry>,
     pub writer: Writer,
     pub reader: Reader,
+    pub payloads: Payloads,
     pub indexer: Indexer,
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
@@ -66,6 +70,8 @@ pub(crate) struct Shared {
     pub ended: CancellationToken,
     pub dispatching: bool,
     pub secrets: Arc<dyn Secrets>,
+    pub development: bool,
+    pub data_limits: DataLimits,
     pub router: std::sync::OnceLock<Shards>,
     /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
     pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
@@ -147,6 +153,22 @@ impl RunEnd {
     }
 }
 
+/// Limits of the data that come from outside. What expressions make of them is bounded by [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataLimits {
+    /// The most bytes of JSON that the input of a run may have.
+    pub input_bytes: usize,
+    /// The most bytes of JSON that the output of an operation may have.
+    pub output_bytes: usize,
+}
+
+impl Default for DataLimits {
+    /// 16 MiB each.
+    fn default() -> Self {
+        Self { input_bytes: 16 << 20, output_bytes: 16 << 20 }
+    }
+}
+
 /// Opens an [`Engine`].
 pub struct Builder {
     data: PathBuf,
@@ -155,6 +177,9 @@ pub struct Builder {
     entropy: Arc<dyn Entropy>,
     observer: Option<Arc<dyn Observer>>,
     secrets: Arc<dyn Secrets>,
+    loader: Option<Arc<dyn Loader>>,
+    development: bool,
+    data_limits: DataLimits,
     shards: usize,
     dispatching: bool,
     limits: Limits,
@@ -237,6 +262,27 @@ impl Builder {
         self
     }
 
+    /// What loads the documents that definitions refer to by an address; by default nothing does.
+    #[must_use]
+    pub fn loader(mut self, loader: Arc<dyn Loader>) -> Self {
+        self.loader = Some(loader);
+        self
+    }
+
+    /// Whether versions may be replaced by other content ([`Engine::register_anew`]); by default they may not.
+    #[must_use]
+    pub fn development(mut self, development: bool) -> Self {
+        self.development = development;
+        self
+    }
+
+    /// Limits of the data that come from outside.
+    #[must_use]
+    pub fn data_limits(mut self, limits: DataLimits) -> Self {
+        self.data_limits = limits;
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -267,8 +313,11 @@ impl Builder {
         let reader = log.reader();
         let index = self.data.join("index").join(self.driver.name());
         let (index, recovery) = recovery::open(self.driver, &index, &reader, recovered)?;
-        let operations = self.connectors.iter().flat_map(|c| c.operations()).collect();
-        let registry = Arc::new(Registry::load(&reader, recovery.registry, operations)?);
+        let registry = Registry::load(&reader, recovery.registry)?.with_connectors(self.connectors.iter().cloned());
+        let registry = Arc::new(match self.loader {
+            Some(loader) => registry.with_loader(loader),
+            None => registry,
+        });
         let (tell, full) = watch::channel(false);
         let told = self.on_status;
         let on_status: Hook<Status> = Arc::new(move |status| {
@@ -291,6 +340,7 @@ impl Builder {
             registry,
             writer,
             reader,
+            payloads: Payloads::of(&journal),
             indexer,
             observer: self.observer,
             tracker: TaskTracker::new(),
@@ -300,6 +350,8 @@ impl Builder {
             lock: Mutex::new(Some(lock)),
             dispatching: self.dispatching,
             secrets: self.secrets,
+            development: self.development,
+            data_limits: self.data_limits,
             router: std::sync::OnceLock::new(),
             engine: tokio::sync::SetOnce::new(),
             asides: Asides::begin(&self.data, self.dispatching),
@@ -434,6 +486,9 @@ impl Engine {
             entropy: Arc::new(SystemEntropy::default()),
             observer: None,
             secrets: Arc::new(NoSecrets),
+            loader: None,
+            development: false,
+            data_limits: DataLimits::default(),
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),
@@ -471,7 +526,19 @@ impl Engine {
     /// # Errors
     /// If the source is wrong, or the version is taken by other content.
     pub async fn register(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
-        self.inner.shared.registry.register(&self.inner.shared, source, file, "library").await
+        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", false).await
+    }
+
+    /// The same, but a version that is registered with other content is replaced: runs that are under way keep what they
+    /// started with, new ones get this. Only for data directories that are for development.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the engine was not built with [`Builder::development`].
+    pub async fn register_anew(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
+        if !self.inner.shared.development {
+            return Err(Error::NotDevelopment);
+        }
+        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", true).await
     }
 
     /// Starts a run of a workflow: `name`, `namespace/name`, either with `:version`. Await the result of
@@ -495,6 +562,32 @@ impl Engine {
         let now = self.inner.shared.clock.now();
         let id = RunId::new(now, self.inner.entropy.run_id_bytes()).to_string();
         publish::completed(event, &id, source, &now.to_string())
+    }
+
+    /// Moves an open run to another version of its workflow, if its history leads to the same there.
+    ///
+    /// # Errors
+    /// If there is no such run or version, the run has ended, or its history does not replay with that version.
+    pub async fn migrate(&self, run: RunId, version: &str, actor: &str) -> Result<Migrated, Error> {
+        let (plan, events) = self.migration(run, version)?;
+        let from = self.inner.shards.ask(run, |reply: Reply| Message::Migrate {
+            run,
+            plan: plan.clone(),
+            events,
+            actor: Arc::from(actor),
+            reply,
+        });
+        from.await?;
+        Ok(Migrated { run, version: plan.version.clone(), events })
+    }
+
+    /// Whether a run can be moved to another version of its workflow, without moving it.
+    ///
+    /// # Errors
+    /// As for [`Engine::migrate`].
+    pub fn migratable(&self, run: RunId, version: &str) -> Result<Migrated, Error> {
+        let (plan, events) = self.migration(run, version)?;
+        Ok(Migrated { run, version: plan.version.clone(), events })
     }
 
     /// A handle to a run.
@@ -572,13 +665,26 @@ impl Engine {
     pub fn runs(&self, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
         self.inner.shared.indexer.flush();
         let rows = self.inner.shared.index()?.scan(index::RUNS, &Range::all(), Direction::Descending, limit)?;
-        Ok(rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?))).collect())
+        let rows = rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)));
+        Ok(rows.filter(|(_, row)| row.is_there()).collect())
     }
 
     /// Runs that are set aside because a bug in this program stopped them, with what the panic said; the next process tries
     /// them again.
     pub fn set_aside(&self) -> BTreeMap<RunId, Arc<str>> {
         self.inner.shared.asides.all()
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+
+    pub(crate) fn run_id_bytes(&self) -> [u8; 10] {
+        self.inner.entropy.run_id_bytes()
+    }
+
+    pub(crate) fn tell(&self, run: RunId, message: Message) -> Result<(), Error> {
+        self.inner.shards.send(run, message)
     }
 
     pub(crate) fn of(inner: Arc<Inner>) -> Self {
@@ -646,6 +752,10 @@ impl Starting<'_> {
         }
         let plan = shared.registry.workflow(&self.workflow)?;
         let input = self.input.unwrap_or_else(|| plan.default_input.clone());
+        let limit = shared.data_limits.input_bytes;
+        if let Some(found) = input.beyond(limit) {
+            return Err(Error::TooLarge { found, limit });
+        }
         let now = shared.clock.now();
         let key = match self.key {
             Some(key) => Some(key),
@@ -803,7 +913,7 @@ impl RunHandle {
         let inner = &self.engine.inner;
         inner.shared.indexer.flush();
         let row = inner.shared.indexer.row(&*inner.shared.index()?, &inner.shared.reader, self.id)?;
-        let row = row.ok_or(Error::NoOpenRun { run: self.id })?;
+        let row = row.filter(RunRow::is_there).ok_or(Error::NoOpenRun { run: self.id })?;
         crate::load::run(&inner.shared, self.id, cpd_journal::Position(row.last)).map(|loaded| loaded.run)
     }
 }

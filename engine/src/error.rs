@@ -84,6 +84,11 @@ pub enum Error {
         /// Its version.
         version: String,
     },
+    /// A version was to be replaced where that may not be.
+    #[error(
+        "replace a version: this data directory is not for development; give the definition a new version, or set          development = true under [registry] in its cpd.toml"
+    )]
+    NotDevelopment,
     /// A run cannot take an input.
     #[error(transparent)]
     Rejected(Rejected),
@@ -119,6 +124,32 @@ pub enum Error {
     /// The engine has stopped.
     #[error("reach the engine: it has stopped")]
     Stopped,
+    /// A run cannot be forked there.
+    #[error("fork run {run}: {why}")]
+    NoFork {
+        /// The run whose history was to be shared.
+        run: RunId,
+        /// Why not.
+        why: String,
+    },
+    /// A run cannot be moved to another version.
+    #[error("move run {run} to version {version}: {why}")]
+    NoMigration {
+        /// The run.
+        run: RunId,
+        /// The version.
+        version: String,
+        /// Why not.
+        why: String,
+    },
+    /// More data than is taken.
+    #[error("start a run: the input has {found} bytes, expected at most {limit}")]
+    TooLarge {
+        /// How many bytes of JSON there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A start key could not be computed.
     #[error("compute the idempotency key of the start: {0}")]
     StartKey(String),

@@ -1,16 +1,20 @@
 //! Replay: every state of a run rebuilt from its history with no effects, every decision made again and compared.
 
+use std::sync::Arc;
+
 use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
 use cpd_core::machine::turn::Env;
 use cpd_core::machine::verify::Divergence;
-use cpd_core::machine::{Command, Event, Run};
+use cpd_core::machine::{Command, Event, Run, RunId};
 use cpd_core::time::Timestamp;
+use cpd_journal::record::Kind;
 
 use crate::clock::stopwatch;
+use crate::codec;
 use crate::error::Error;
-use crate::history::History;
+use crate::history::{History, migrated};
 use crate::load;
 
 /// What a replay found.
@@ -55,6 +59,17 @@ pub struct Step<'a> {
     pub run: &'a Run,
 }
 
+/// Whose history the run shares first, if it was forked.
+fn forked_from(history: &History) -> Result<Option<RunId>, Error> {
+    let records = history.entries.iter().flat_map(|e| &e.records);
+    let Some(forked) = records.clone().find(|r| Kind(r.kind) == Kind::RUN_FORKED) else { return Ok(None) };
+    match codec::decode(Kind(forked.kind), forked.version, &forked.payload, &history.payloads) {
+        Ok(Event::RunForked { origin, .. }) => Ok(Some(origin)),
+        Ok(_) => Ok(None),
+        Err(e) => Err(Error::Unreadable { run: history.run, source: Arc::new(e) }),
+    }
+}
+
 /// Replays a history up to and including record `until`.
 ///
 /// # Errors
@@ -78,7 +93,7 @@ pub fn decisions(history: &History, until: Option<u64>, mut step: impl FnMut(&St
         if until.is_some_and(|until| entry.seq > until) {
             break;
         }
-        let mut recorded = entry.events(history.run)?;
+        let mut recorded = entry.events(history.run, &history.payloads)?;
         let cut = until.map_or(recorded.len(), |until| usize::try_from(until - entry.seq + 1).unwrap_or(usize::MAX));
         recorded.truncate(cut);
         let env = Env { at: entry.at, limits: &limits, runtime: &runtime, stopwatch };
@@ -88,7 +103,9 @@ pub fn decisions(history: &History, until: Option<u64>, mut step: impl FnMut(&St
             Some(run) => run,
             empty => {
                 let first = recorded.first().ok_or(Error::NoOpenRun { run: history.run })?;
-                empty.insert(load::begin(&history.registry, history.run, first, entry.at)?)
+                // What was decided before a fork was decided by the run that had the history first.
+                let id = forked_from(history)?.unwrap_or(history.run);
+                empty.insert(load::begin(&history.registry, id, first, entry.at, migrated(&history.entries))?)
             }
         };
         run.departed.clear();

@@ -60,6 +60,8 @@ pub(crate) enum Message {
     Event { event: Value, reply: oneshot::Sender<Vec<Delivery>> },
     /// Answer when the run has ended.
     Await { run: RunId, reply: oneshot::Sender<Result<RunEnd, Error>> },
+    /// Fold a run with another version of its workflow, with which its first `events` events have been verified.
+    Migrate { run: RunId, plan: Arc<Plan>, events: u64, actor: Arc<str>, reply: Reply },
     /// A copy of the run's state.
     Inspect { run: RunId, reply: oneshot::Sender<Result<Run, Error>> },
     /// A batch is durable, or the journal failed.
@@ -77,6 +79,7 @@ pub(crate) enum Message {
 /// A run that an event is given to, and the answer when it has it.
 pub(crate) type Delivery = (RunId, oneshot::Receiver<Result<(), Error>>);
 pub(crate) type Reply = oneshot::Sender<Result<(), Error>>;
+type Look = oneshot::Sender<Result<Run, Error>>;
 
 /// Run ids carry 80 random bits: they need no further hashing.
 #[derive(Default)]
@@ -121,6 +124,8 @@ struct Unsynced {
     reply: Option<Reply>,
     /// Of the start: the key under which the run is found.
     key: Option<[u8; 16]>,
+    /// Who wants to see the state.
+    looks: Vec<Look>,
 }
 
 /// What is left of a run that sleeps.
@@ -219,10 +224,15 @@ impl Shard {
             Message::Start { id, plan, start, reply } => self.isolated(id, |s| s.start(id, plan, start, reply)),
             Message::Input { run, input, reply } => self.isolated(run, |s| s.input(run, input, reply)),
             Message::Await { run, reply } => self.isolated(run, |s| s.wait_for(run, reply)),
-            Message::Inspect { run, reply } => self.isolated(run, |s| {
-                let state = s.wake_up(run).map(|slot| slot.run.clone());
-                drop(reply.send(state));
+            Message::Inspect { run, reply } => self.isolated(run, |s| match s.wake_up(run) {
+                // A state is an answer: it leaves when the entry behind it is durable.
+                Ok(Slot { unsynced: Some(unsynced), .. }) => unsynced.looks.push(reply),
+                Ok(slot) => drop(reply.send(Ok(slot.run.clone()))),
+                Err(error) => drop(reply.send(Err(error))),
             }),
+            Message::Migrate { run, plan, events, actor, reply } => {
+                self.isolated(run, |s| s.migrate(run, plan, events, actor, reply));
+            }
             Message::Durable { runs, result } => self.durable(runs, result),
             Message::Adopt { run, last, wake, load, listens } => {
                 if let Some(plan) = listens {
@@ -324,6 +334,36 @@ impl Shard {
         }
     }
 
+    /// Goes on with a run under another plan, which leads to the same state from the same history.
+    fn migrate(&mut self, id: RunId, plan: Arc<Plan>, events: u64, actor: Arc<str>, reply: Reply) {
+        let shared = self.shared.clone();
+        let at = shared.clock.now();
+        let moved = self.refusal().map_or(Ok(()), Err).and_then(|()| self.wake_up(id)).and_then(|slot| {
+            if slot.unsynced.is_some() || slot.run.events != events {
+                let why = "it has gone on meanwhile; try again when it waits".to_owned();
+                return Err(Error::NoMigration { run: id, version: plan.version.to_string(), why });
+            }
+            let mut run = load::folded_with(&shared, id, slot.chain.last(), plan.digest)?;
+            let event = Event::RunMigrated { plan: plan.digest, version: plan.version.clone(), actor };
+            run.apply(&event, at, &mut Vec::new())
+                .map_err(|misfit| Error::Unfoldable { run: id, detail: misfit.to_string() })?;
+            slot.run = run;
+            // A snapshot of it under the old plan does not count any more.
+            slot.snapshot = 0;
+            Ok(event)
+        });
+        match moved {
+            Ok(event) => {
+                self.listeners.remove(&id);
+                if plan.listens() {
+                    self.listeners.insert(id, plan);
+                }
+                self.journal(id, Turn { events: vec![event], commands: Vec::new() }, at, Some(reply));
+            }
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
     /// Gives an event to every run whose definition may want it.
     fn give(&mut self, event: &Value) -> Vec<Delivery> {
         let wanting = self.listeners.iter().filter(|(_, plan)| plan.may_want(event));
@@ -342,7 +382,7 @@ impl Shard {
         let mut builder = EntryBuilder::new(&slot.chain, at.as_micros());
         for event in &turn.events {
             self.scratch.clear();
-            let kind = codec::encode(event, &mut self.scratch);
+            let kind = codec::encode(event, &mut self.scratch, &self.shared.payloads);
             builder.push(kind.0, v1::VERSION, &self.scratch);
         }
         let (entry, chain) = match builder.finish() {
@@ -352,7 +392,8 @@ impl Shard {
         let end = chain.next_seq();
         slot.chain = chain;
         let events = if self.shared.observer.is_some() { turn.events } else { Vec::new() };
-        slot.unsynced = Some(Unsynced { at, end, commands: turn.commands, events, reply, key: None });
+        slot.unsynced =
+            Some(Unsynced { at, end, commands: turn.commands, events, reply, key: None, looks: Vec::new() });
         self.entries.push(entry);
         self.entry_runs.push(id);
         self.in_flight += 1;
@@ -441,9 +482,12 @@ impl Shard {
 
     /// Lets go of what was held back until the entry was durable.
     fn release(&mut self, id: RunId, before: u64, unsynced: Unsynced) {
-        let Unsynced { at, commands, events, reply, .. } = unsynced;
+        let Unsynced { at, commands, events, reply, looks, .. } = unsynced;
         if let Some(reply) = reply {
             drop(reply.send(Ok(())));
+        }
+        if let Some(slot) = self.slots.get(&id) {
+            looks.into_iter().for_each(|look| drop(look.send(Ok(slot.run.clone()))));
         }
         if let Some(observer) = &self.shared.observer
             && let Some(slot) = self.slots.get(&id)
@@ -487,7 +531,7 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let mut request = dispatch::request(&slot.run, &call, token.clone());
+                let mut request = dispatch::request(&self.shared, &slot.run, act, &call, token.clone());
                 let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
                     Ok(redactor) => redactor,
                     Err(problem) => {

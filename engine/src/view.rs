@@ -7,22 +7,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cpd_core::catalog::OperationSpec;
+use cpd_core::definition::plan::PinKind;
 use cpd_core::machine::RunId;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
 use cpd_journal::{Lsn, Position, Reader};
 
 use crate::child::is_child;
+use crate::codec::{self, DecodeError};
 use crate::error::Error;
-use crate::history::{History, HistoryEntry, RawRecord, needs};
+use crate::history::{History, HistoryEntry, RawRecord, migrated, needs};
 use crate::index::{RunRow, project};
 use crate::load;
-use crate::registry::{Registry, is_registry};
+use crate::registry::{self, Registry, is_registry};
 
 /// What a data directory holds.
 pub struct View {
     reader: Reader,
+    payloads: Arc<Payloads>,
     rows: BTreeMap<RunId, RunRow>,
     /// Runs that another run started.
     children: BTreeSet<RunId>,
@@ -64,7 +67,8 @@ impl View {
         let (data, asides) = (data.to_owned(), BTreeMap::new());
         let (rows, registrations) = (BTreeMap::new(), Vec::new());
         let children = BTreeSet::new();
-        let mut view = Self { reader, rows, children, registry, registrations, next: Lsn(1), data, asides };
+        let payloads = Arc::new(Payloads::of(&data.join("journal")));
+        let mut view = Self { reader, payloads, rows, children, registry, registrations, next: Lsn(1), data, asides };
         view.refresh()?;
         Ok(view)
     }
@@ -84,7 +88,7 @@ impl View {
                 continue;
             }
             let id = RunId(entry.stream().0);
-            if !self.rows.contains_key(&id) && crate::load::events(id, &entry)?.first().is_some_and(is_child) {
+            if !self.rows.contains_key(&id) && is_child(&entry) {
                 self.children.insert(id);
             }
             if let Some(row) = project(self.rows.remove(&id), id, &entry)? {
@@ -99,7 +103,7 @@ impl View {
 
     /// Every run, newest first.
     pub fn runs(&self) -> impl Iterator<Item = (RunId, &RunRow)> {
-        self.rows.iter().rev().map(|(id, row)| (*id, row))
+        self.rows.iter().rev().filter(|(_, row)| row.is_there()).map(|(id, row)| (*id, row))
     }
 
     /// The row of a run.
@@ -113,17 +117,36 @@ impl View {
         self.asides.get(&run).filter(|_| open).map(|detail| &**detail)
     }
 
+    /// Every record that cannot be read although it is whole, such as one whose large document is gone: its run, its number
+    /// there, and why. Reads everything.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn unreadable(&self) -> Result<Vec<(RunId, u64, DecodeError)>, Error> {
+        let mut found = Vec::new();
+        for entry in self.reader.scan(Lsn(1))? {
+            let entry = entry?;
+            let run = RunId(entry.stream().0);
+            for (seq, r) in (entry.seq()..).zip(entry.records()).filter(|_| !is_registry(&entry)) {
+                if let Err(error) = codec::decode(Kind(r.kind), r.version, r.payload, &self.payloads) {
+                    found.push((run, seq, error));
+                }
+            }
+        }
+        Ok(found)
+    }
+
     /// What is registered.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
 
-    /// What is registered, together with operations: for checking definitions against it.
+    /// A registry of its own of what is registered: for checking definitions against it.
     ///
     /// # Errors
     /// If a registration cannot be read.
-    pub fn registry_with(&self, operations: Vec<OperationSpec>) -> Result<Registry, Error> {
-        Ok(Registry::from_records(&self.registrations)?.with_operations(operations))
+    pub fn registry_apart(&self) -> Result<Registry, Error> {
+        Registry::from_records(&self.registrations)
     }
 
     /// The run whose id begins with `prefix`; `last` is the newest that no other run started.
@@ -132,13 +155,13 @@ impl View {
     /// If none or several do.
     pub fn find(&self, prefix: &str) -> Result<RunId, NotOneRun> {
         if prefix == "last" {
-            let mut newest = self.rows.keys().rev().filter(|id| !self.children.contains(id));
-            return newest.next().copied().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
+            let mut newest = self.runs().map(|(id, _)| id).filter(|id| !self.children.contains(id));
+            return newest.next().ok_or_else(|| NotOneRun::None(prefix.to_owned()));
         }
         let none = || NotOneRun::None(prefix.to_owned());
         let (low, high) =
             RunId::prefix_range(&prefix.to_lowercase()).filter(|_| !prefix.is_empty()).ok_or_else(none)?;
-        let mut found = self.rows.range(low..=high).map(|(id, _)| *id);
+        let mut found = self.rows.range(low..=high).filter(|(_, row)| row.is_there()).map(|(id, _)| *id);
         match (found.next(), found.next()) {
             (None, _) => Err(none()),
             (Some(id), None) => Ok(id),
@@ -158,19 +181,20 @@ impl View {
         let entries = self.reader.history(Position(row.last))?;
         let entries: Vec<HistoryEntry> = entries.iter().map(HistoryEntry::of).collect();
         let registrations = self.needed(run, &entries)?;
-        Ok(History { run, entries, registry: self.registry.clone(), registrations })
+        Ok(History { run, entries, registry: self.registry.clone(), registrations, payloads: self.payloads.clone() })
     }
 
     /// The registrations that a run is pinned to.
     fn needed(&self, run: RunId, entries: &[HistoryEntry]) -> Result<Vec<RawRecord>, Error> {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
-        let events = first.events(run)?;
+        let events = first.events(run, &self.payloads)?;
         let Some(event) = events.first() else { return Ok(Vec::new()) };
-        let plan = load::begin(&self.registry, run, event, first.at)?.plan;
-        let needed = self.registrations.iter().filter(|r| {
-            Kind(r.kind) == Kind::REGISTERED
-                && cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
-                    .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest))
+        let plan = load::begin(&self.registry, run, event, first.at, migrated(entries))?.plan;
+        let needed = self.registrations.iter().filter(|r| match Kind(r.kind) {
+            Kind::DOCUMENT_PINNED => registry::document_digest(&r.payload)
+                .is_some_and(|d| plan.pins.iter().any(|p| p.kind == PinKind::Resource && p.digest == d)),
+            _ => cpd_journal::codec::decode::<v1::Registered<'_>>(&r.payload, crate::codec::PAYLOAD_MAX)
+                .is_ok_and(|d| needs(&plan, d.what, &d.name, &d.version, &d.digest)),
         });
         Ok(needed.cloned().collect())
     }

@@ -4,63 +4,23 @@
 //! definition was registered and is the same in every attempt of every run of that version. A condition is an expression of
 //! the definition, ready to be asked about one message; a connector that receives a stream asks it, and never sees jq.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::{Problem, Value};
+pub use cpd_core::resource::{Resource, Resources, Wanted};
 
-/// A document that a definition refers to, as it was when the definition was registered.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Resource {
-    /// Where it was loaded from, as the definition writes it.
-    pub uri: Arc<str>,
-    /// What the server said that it is, if it did: `application/json`.
-    pub media_type: Option<Arc<str>>,
-    /// Its content.
-    pub content: Arc<[u8]>,
-}
+use crate::{BoxFuture, Problem, Value};
 
-impl Resource {
-    /// The content as text.
-    ///
-    /// # Errors
-    /// A `configuration` problem, if it is not UTF-8.
-    pub fn text(&self) -> Result<&str, Problem> {
-        std::str::from_utf8(&self.content).map_err(|e| {
-            let detail = format!("read {}: it is not UTF-8 text (byte {})", self.uri, e.valid_up_to());
-            Problem::standard(crate::Standard::Configuration, detail)
-        })
-    }
-}
-
-impl fmt::Debug for Resource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Resource({}, {} bytes)", self.uri, self.content.len())
-    }
-}
-
-/// The pinned documents of a call, by the URI that stands in the definition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Resources(Arc<BTreeMap<Arc<str>, Arc<Resource>>>);
-
-impl Resources {
-    /// The document that was loaded from that URI.
-    ///
-    /// # Errors
-    /// A `configuration` problem that names the URI, if the definition did not pin it.
-    pub fn get(&self, uri: &str) -> Result<&Resource, Problem> {
-        self.0.get(uri).map(|r| &**r).ok_or_else(|| {
-            let detail = format!("load {uri}: the definition was registered without it");
-            Problem::standard(crate::Standard::Configuration, detail)
-        })
-    }
-}
-
-impl FromIterator<Arc<Resource>> for Resources {
-    fn from_iter<I: IntoIterator<Item = Arc<Resource>>>(resources: I) -> Self {
-        Self(Arc::new(resources.into_iter().map(|r| (r.uri.clone(), r)).collect()))
-    }
+/// A call as it stands in a definition.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// `connector.operation`.
+    pub operation: &'a str,
+    /// `with`, not evaluated: texts that contain `${` are expressions. It fits the operation's schema as far as that can be
+    /// known.
+    pub with: &'a Value,
+    /// The documents that the definition has pinned so far, those of this call among them.
+    pub resources: &'a Resources,
 }
 
 /// An expression of the definition about one message.
@@ -100,4 +60,13 @@ pub struct Conditions {
     pub proceed: Option<Condition>,
     /// `consume.until`: ends with the first message for which this holds.
     pub until: Option<Condition>,
+}
+
+/// Loads the documents that definitions refer to. Asked when a definition is registered or checked, never by a run.
+pub trait Loader: Send + Sync {
+    /// Loads a document for the definition that came from the file `from`, which may have any name.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    fn load<'a>(&'a self, wanted: &'a Wanted, from: &'a str) -> BoxFuture<'a, Result<Resource, Problem>>;
 }

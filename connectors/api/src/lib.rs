@@ -27,7 +27,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 pub use cpd_core::catalog::{Class, OperationSpec};
-pub use cpd_core::definition::duration;
+pub use cpd_core::definition::{duration, read_value};
 pub use cpd_core::problem::{Problem, Standard};
 pub use cpd_core::schema;
 pub use cpd_core::time::Timestamp;
@@ -172,6 +172,16 @@ pub trait Connector: Send + Sync + 'static {
 
     /// What it offers. Asked once, when the engine opens.
     fn operations(&self) -> Vec<OperationSpec>;
+
+    /// Looks at a call as it stands in a definition that is being registered: how it may be repeated, if that depends on
+    /// more than the operation. Pinned with the definition, so it is asked once.
+    ///
+    /// # Errors
+    /// What about the call can never work; the definition is refused.
+    fn examine(&self, planned: &attachment::Planned<'_>) -> Result<Option<Class>, Problem> {
+        let _ = planned;
+        Ok(None)
+    }
 
     /// Performs `request.operation`. Must not panic on any input; must end soon after `request.cancel`.
     fn call(&self, request: Request) -> BoxFuture<'_, Outcome>;

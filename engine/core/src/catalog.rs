@@ -19,6 +19,13 @@ pub enum Class {
     AtMostOnce,
 }
 
+impl Class {
+    /// The class of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Class::Safe, Class::Idempotent, Class::AtMostOnce].into_iter().find(|c| c.to_string() == name)
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

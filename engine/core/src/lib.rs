@@ -5,6 +5,7 @@
 //! - [`catalog`]: what an operation of a connector promises (class, schema, version).
 //! - [`expression`]: jq, compiled once and evaluated without IO.
 //! - [`problem`]: RFC 7807 errors as the workflow language uses them.
+//! - [`resource`]: documents that definitions refer to by an address.
 //! - [`schema`]: the part of JSON Schema that operations describe their inputs with, and the check.
 //! - [`definition`]: workflow documents, from text to a checked plan.
 //!
@@ -16,6 +17,7 @@ pub mod expression;
 pub mod machine;
 pub mod policy;
 pub mod problem;
+pub mod resource;
 pub mod schema;
 pub mod time;
 pub mod validation;

@@ -102,6 +102,10 @@ pub(super) enum StatusForm {
     Branches {
         outputs: Vec<Option<Doc>>,
     },
+    Extended {
+        stage: StageForm,
+        jumps: u32,
+    },
     Trying {
         attempt: u32,
         attempt_deadline: Option<i64>,
@@ -148,6 +152,13 @@ pub(super) enum StatusForm {
         not_before: Option<i64>,
         inside: Option<u32>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum StageForm {
+    Before,
+    Inner { applies: bool },
+    After { output: Doc, then: ThenForm },
 }
 
 #[derive(Serialize, Deserialize)]

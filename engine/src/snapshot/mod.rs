@@ -22,6 +22,7 @@ mod write;
 
 use cpd_core::machine::{Run, RunId};
 use cpd_journal::index::Space;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::{Chain, Digest, Position, StoredEntry};
 use sha2::{Digest as _, Sha256};
 
@@ -40,7 +41,7 @@ pub(crate) const EVERY: u64 = 2_000;
 pub(crate) const BYTES_PER_EVENT: u64 = 256;
 
 /// The number of the form. It changes when [`form`] does, and when folding comes to another state than it used to.
-const FORM: u16 = 1;
+const FORM: u16 = 2;
 
 const HEADER_BYTES: usize = 34;
 
@@ -96,19 +97,23 @@ pub(crate) fn load(shared: &Shared, id: RunId, last: Position) -> Result<Option<
         return Ok(None);
     };
     let entries = shared.reader.history_since(last, source.seq)?;
-    Ok(onto(source, &entries)?
+    Ok(onto(source, &entries, &shared.payloads)?
         .zip(entries.last().map(StoredEntry::chain))
         .map(|((run, events), chain)| (run, chain, events)))
 }
 
 /// Folds the entries from the one that the snapshot ends with onto it.
-fn onto(source: Source, entries: &[StoredEntry]) -> Result<Option<(Run, u64)>, Error> {
+fn onto(source: Source, entries: &[StoredEntry], payloads: &Payloads) -> Result<Option<(Run, u64)>, Error> {
     let Some((covered, rest)) = entries.split_first() else { return Ok(None) };
     if covered.next_seq() != source.seq + 1 || covered.digest() != source.digest {
         return Ok(None);
     }
+    // A run that was moved to another version since is folded from its beginning.
+    if load::migrated(rest.iter().flat_map(StoredEntry::records).map(|r| (r.kind, r.payload))).is_some() {
+        return Ok(None);
+    }
     let events = source.run.events;
     let mut run = Some(source.run);
-    load::fold_onto(&mut run, rest, |_, _| unreachable!("there is a run already"))?;
+    load::fold_onto(&mut run, rest, payloads, |_, _| unreachable!("there is a run already"))?;
     Ok(run.map(|run| (run, events)))
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use cpd_core::Value;
 use cpd_core::definition::plan::{NodeId, Plan, Then};
+use cpd_core::machine::extend::Stage;
 use cpd_core::machine::listen::{Inbox, Listening, Received};
 use cpd_core::machine::state::{Abandoned, Binding, Calling};
 use cpd_core::machine::{Act, ActId, CallPhase, Phase, Run, RunId, Status};
@@ -16,7 +17,8 @@ use cpd_journal::record::v1::Json;
 
 use super::Source;
 use super::form::{
-    AbandonedForm, ActForm, BindingForm, CallForm, Doc, Form, InboxForm, PhaseForm, ReceivedForm, StatusForm, ThenForm,
+    AbandonedForm, ActForm, BindingForm, CallForm, Doc, Form, InboxForm, PhaseForm, ReceivedForm, StageForm,
+    StatusForm, ThenForm,
 };
 use crate::codec::PAYLOAD_MAX;
 use crate::registry::Registry;
@@ -151,6 +153,16 @@ impl<'a> Parts<'a> {
             StatusForm::Branches { outputs } => {
                 let output = |output: Option<Doc>| output.map_or(Some(None), |doc| self.value(doc).map(Some));
                 Status::Branches { outputs: outputs.into_iter().map(output).collect::<Option<_>>()? }
+            }
+            StatusForm::Extended { stage, jumps } => {
+                let stage = match stage {
+                    StageForm::Before => Stage::Before,
+                    StageForm::Inner { applies } => Stage::Inner { applies },
+                    StageForm::After { output, then } => {
+                        Stage::After { output: self.value(output)?, then: self.then(then)? }
+                    }
+                };
+                Status::Extended { stage, jumps }
             }
             StatusForm::Trying { attempt, attempt_deadline, jumps } => {
                 Status::Trying { attempt, attempt_deadline: attempt_deadline.map(Timestamp), jumps }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use cpd_core::Value;
 use cpd_core::definition::plan::{Plan, Then};
+use cpd_core::machine::extend::Stage;
 use cpd_core::machine::listen::{Inbox, InboxParts, Listening, Received};
 use cpd_core::machine::state::{Abandoned, Binding, Calling};
 use cpd_core::machine::{Act, CallPhase, Phase, Run, Status};
@@ -15,7 +16,8 @@ use cpd_journal::record::v1::Json;
 
 use super::Source;
 use super::form::{
-    AbandonedForm, ActForm, BindingForm, CallForm, Doc, Form, InboxForm, PhaseForm, ReceivedForm, StatusForm, ThenForm,
+    AbandonedForm, ActForm, BindingForm, CallForm, Doc, Form, InboxForm, PhaseForm, ReceivedForm, StageForm,
+    StatusForm, ThenForm,
 };
 
 /// Appends the form of a state.
@@ -193,6 +195,16 @@ impl Tables {
             Status::Branches { outputs } => StatusForm::Branches {
                 outputs: outputs.iter().map(|output| output.as_ref().map(|output| self.value(output))).collect(),
             },
+            Status::Extended { stage, jumps } => {
+                let stage = match stage {
+                    Stage::Before => StageForm::Before,
+                    Stage::Inner { applies } => StageForm::Inner { applies: *applies },
+                    Stage::After { output, then } => {
+                        StageForm::After { output: self.value(output), then: then_form(*then) }
+                    }
+                };
+                StatusForm::Extended { stage, jumps: *jumps }
+            }
             Status::Trying { attempt, attempt_deadline, jumps } => StatusForm::Trying {
                 attempt: *attempt,
                 attempt_deadline: attempt_deadline.map(|at| at.0),

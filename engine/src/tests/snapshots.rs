@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use cpd_core::catalog::{Class, OperationSpec};
+use cpd_connector_api::{Connector, Outcome};
+use cpd_core::catalog::Class;
 use cpd_core::definition::plan::Plan;
 use cpd_core::expression::Limits;
 use cpd_core::machine::turn::{CallOutcome, Start, start};
@@ -10,12 +11,14 @@ use cpd_core::machine::{ActId, Command, Env, Event, Input, Resolution, Run, RunI
 use cpd_core::problem::{Problem, Standard};
 use cpd_core::time::Timestamp;
 use cpd_core::{Value, json};
+use cpd_journal::payloads::Payloads;
 use cpd_journal::{Digest, Position};
+use futures_util::FutureExt as _;
 use proptest::prelude::*;
 
 use super::support::{LONG, World, builder, open, output, register, until};
 use crate::codec;
-use crate::operation::spec;
+use crate::operation::{Operations, spec};
 use crate::registry::Registry;
 use crate::snapshot::{self, SNAPSHOTS, Source};
 
@@ -48,15 +51,21 @@ fn shown(run: &Run) -> String {
 
 // ---- random runs ------------------------------------------------------------------------------------------------------
 
-fn operations() -> Vec<OperationSpec> {
+/// A registry that knows operations of each class.
+fn registry() -> Registry {
     let mut asked = spec("test.asked", Class::AtMostOnce, "Can be asked.");
     asked.reconciles = true;
-    vec![
+    let specs = [
         spec("test.read", Class::Safe, "Reads."),
         spec("test.put", Class::Idempotent, "Puts."),
         spec("test.once", Class::AtMostOnce, "Does."),
         asked,
-    ]
+    ];
+    let offered = specs.into_iter().fold(Operations::new("test"), |offered, spec| {
+        offered.operation(spec, async |request| Outcome::succeeded(request.input))
+    });
+    let offered: Arc<dyn Connector> = Arc::new(offered);
+    Registry::empty().with_connectors([offered])
 }
 
 fn with(object: Value, key: &str, value: Value) -> Value {
@@ -172,8 +181,8 @@ fn workflow() -> impl Strategy<Value = Defined> {
     tasks(3).prop_filter_map("it compiles", |list| {
         let header = json!({ "dsl": "1.0.3", "namespace": "t", "name": "w", "version": "1.0.0" });
         let source = json!({ "document": header, "do": list }).to_json();
-        let registry = Registry::empty(operations());
-        registry.check_and_keep(&source, "w.yaml").ok()?;
+        let registry = self::registry();
+        registry.check_and_keep(&source, "w.yaml").now_or_never()?.ok()?;
         let plan = registry.workflow("t/w").ok()?;
         Some(Defined { source, registry, plan })
     })
@@ -217,8 +226,9 @@ impl Live {
         // As they come back from the journal.
         let journaled = |event: &Event| {
             let mut bytes = Vec::new();
-            let kind = codec::encode(event, &mut bytes);
-            codec::decode(kind, cpd_journal::record::v1::VERSION, &bytes).expect("what was encoded")
+            let kind = codec::encode(event, &mut bytes, &Payloads::default());
+            codec::decode(kind, cpd_journal::record::v1::VERSION, &bytes, &Payloads::default())
+                .expect("what was encoded")
         };
         self.entries.push((self.now, turn.events.iter().map(journaled).collect()));
         self.snapshots.push(snapshot::encode(&source(&self.run)).expect("it is small"));
@@ -342,7 +352,7 @@ proptest! {
         prop_assert!(snapshot::decode(&registry, RUN, &changed).is_none());
         prop_assert!(snapshot::decode(&registry, RUN, &whole[..cut.index(whole.len())]).is_none());
         prop_assert!(snapshot::decode(&registry, RunId([4; 16]), whole).is_none(), "it is of another run");
-        prop_assert!(snapshot::decode(&Registry::empty(operations()), RUN, whole).is_none(), "there is no plan");
+        prop_assert!(snapshot::decode(&Registry::empty(), RUN, whole).is_none(), "there is no plan");
         prop_assert!(snapshot::decode(&registry, RUN, whole).is_some());
     }
 }

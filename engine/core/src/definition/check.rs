@@ -18,6 +18,8 @@ impl Flow {
         let (mut next, mut leaves) = (Vec::with_capacity(ids.len()), Vec::with_capacity(ids.len()));
         for (here, id) in ids.iter().enumerate() {
             let node = &nodes[id.0 as usize];
+            let skips = node.condition.is_some();
+            let node = extended(nodes, node);
             let mut thens = match &node.action {
                 Action::Raise { .. } => vec![],
                 Action::Switch(cases) => {
@@ -27,9 +29,10 @@ impl Flow {
                     }
                     thens
                 }
+                Action::Try { catch, .. } => [node.then].into_iter().chain(catch.then).collect(),
                 _ => vec![node.then],
             };
-            if node.condition.is_some() {
+            if skips {
                 thens.push(Then::Continue);
             }
             let (mut to, mut out) = (Vec::new(), matches!(node.action, Action::Raise { .. }));
@@ -80,6 +83,14 @@ impl Flow {
     fn from(&self, start: usize) -> Vec<bool> {
         spread(&self.next, (start < self.next.len()).then_some(start).into_iter().collect())
     }
+}
+
+/// The task inside of its extensions.
+fn extended<'n>(nodes: &'n [Node], mut node: &'n Node) -> &'n Node {
+    while let Action::Extended(extended) = &node.action {
+        node = &nodes[extended.inner.0 as usize];
+    }
+    node
 }
 
 /// What can be reached along the edges.

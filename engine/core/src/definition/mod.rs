@@ -7,6 +7,8 @@
 //! 4. `resolve` looks operations, policies and agents up in an [`Environment`] and pins what it found; the digest of the
 //!    plan covers the source and the pins.
 //!
+//! [`lint`] gives advice about what can run, to those who ask; [`form`] is the shape of documents for editors.
+//!
 //! All errors are found in one go, each a [`Diagnostic`] with its place, in the order of the source.
 //!
 //! Never: IO, a panic on any text, a name left for run time to look up.
@@ -14,6 +16,8 @@
 mod check;
 pub mod diagnostic;
 pub mod duration;
+pub mod form;
+pub mod lint;
 pub mod names;
 pub mod plan;
 mod read;
@@ -28,8 +32,10 @@ pub use self::diagnostic::{Diagnostic, Severity};
 use self::plan::{Pin, Plan};
 use self::yaml::Yaml;
 use crate::Value;
-use crate::catalog::OperationSpec;
+use crate::catalog::{Class, OperationSpec};
 use crate::policy::Policy;
+use crate::problem::Problem;
+use crate::resource::{Loaded, Resources, Wanted};
 
 /// What the names in a definition can refer to.
 pub trait Environment {
@@ -49,6 +55,26 @@ pub trait Environment {
     fn workflow(&self, name: &str, version: Option<&str>) -> Option<Pin>;
     /// The qualified names of all workflows.
     fn workflow_names(&self) -> Vec<Arc<str>>;
+    /// How a call may be repeated, where the operation alone does not say it. `with` is not evaluated: texts that contain
+    /// `${` are expressions.
+    ///
+    /// # Errors
+    /// What about the call can never work.
+    fn class_of(
+        &self,
+        pointer: &str,
+        operation: &OperationSpec,
+        with: &Value,
+        resources: &Resources,
+    ) -> Result<Option<Class>, Problem> {
+        let _ = (pointer, operation, with, resources);
+        Ok(None)
+    }
+    /// The document at an address, if it has been loaded.
+    fn resource(&self, wanted: &Wanted) -> Loaded {
+        let _ = wanted;
+        Loaded::Absent
+    }
 }
 
 /// A definition that can run.

@@ -13,6 +13,7 @@ use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::expression::{Program, Template};
 use crate::policy::Policy;
+use crate::resource::Resources;
 use crate::validation::Schema;
 
 /// SHA-256 of what a plan, policy or agent is made of.
@@ -61,6 +62,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// What names were resolved to, in order of name.
     pub pins: Vec<Pin>,
+    /// The documents that it refers to, as they were when it was registered.
+    pub resources: Resources,
     /// `use.secrets`: the names of the secrets that its calls may mention.
     pub secrets: Vec<Arc<str>>,
     /// `metadata.cpd.idempotency.key`, evaluated on the transformed input when no key is given at the start.
@@ -103,6 +106,10 @@ pub enum PinKind {
     Agent,
     /// A workflow that is run by this one.
     Workflow,
+    /// How a call may be repeated, as its connector said: its name is the task's reference, its version the class.
+    Class,
+    /// A document at an address: its name is the address as written, its version the media type that the server named.
+    Resource,
 }
 
 /// One task.
@@ -125,6 +132,8 @@ pub struct Node {
     /// Names of the variables that `for` and `catch` bind around this task, outermost first, with `$`.
     /// An inner name shadows an equal outer one. Expressions of the task itself are compiled with these.
     pub locals: Arc<[Arc<str>]>,
+    /// The extended task that this one is before or after: it is what `$task` means here.
+    pub subject: Option<NodeId>,
     /// `if`
     pub condition: Option<Program>,
     /// `input.schema`
@@ -202,6 +211,8 @@ pub enum Action {
     Decide(Decide),
     /// `do`
     Do(Vec<NodeId>),
+    /// A task with an extension around it.
+    Extended(Extended),
     /// `emit`
     Emit {
         /// `event.with`
@@ -245,6 +256,7 @@ impl Action {
             Action::Call(_) | Action::Decide(_) => "call",
             Action::Do(_) => "do",
             Action::Emit { .. } => "emit",
+            Action::Extended(_) => "extension",
             Action::For(_) => "for",
             Action::Fork { .. } => "fork",
             Action::Listen(_) => "listen",
@@ -264,6 +276,32 @@ pub struct Call {
     pub operation: OperationSpec,
     /// `with`
     pub with: Template,
+    /// Expressions about the messages of a subscription.
+    pub conditions: Conditions,
+}
+
+/// What a subscription asks about each message. All absent for other calls.
+#[derive(Clone, Debug, Default)]
+pub struct Conditions {
+    /// `subscription.filter`: which messages count.
+    pub filter: Option<Arc<Program>>,
+    /// `consume.while`
+    pub proceed: Option<Arc<Program>>,
+    /// `consume.until`
+    pub until: Option<Arc<Program>>,
+}
+
+/// A task with an extension of `use.extensions` around it.
+#[derive(Debug)]
+pub struct Extended {
+    /// `when`: whether the extension applies.
+    pub when: Option<Program>,
+    /// `before`
+    pub before: Vec<NodeId>,
+    /// The task, or the next extension around it.
+    pub inner: NodeId,
+    /// `after`
+    pub after: Vec<NodeId>,
 }
 
 /// A policy decision.
@@ -286,6 +324,9 @@ pub struct For {
     pub condition: Option<Program>,
     /// The body. Its nodes' locals end with the item's and the index's variable.
     pub body: Vec<NodeId>,
+    /// Whether each iteration begins with its item and the outputs of all become the loop's (`foreach`), instead of each
+    /// beginning with the output of the one before.
+    pub gather: bool,
 }
 
 /// A `listen`: which events, how many, and what is done with each.
@@ -398,6 +439,8 @@ pub struct Catch {
     pub retry: Option<Retry>,
     /// `do`: its nodes' locals end with the error's variable.
     pub body: Option<Vec<NodeId>>,
+    /// `then`: where to go after an error was caught; without it where the `try` goes.
+    pub then: Option<Then>,
 }
 
 /// Members that must be equal for an error to be caught.
@@ -423,17 +466,17 @@ pub struct Retry {
     /// `exceptWhen`, likewise.
     pub except_when: Option<Program>,
     /// `delay`; zero if absent.
-    pub delay: Duration,
+    pub delay: Span,
     /// `backoff`
     pub backoff: Backoff,
     /// `jitter.from` and `.to`, added to each delay.
-    pub jitter: Option<(Duration, Duration)>,
+    pub jitter: Option<(Span, Span)>,
     /// `limit.attempt.count`: the most retries; the default cap where the definition gives none.
     pub retries_max: u32,
     /// `limit.attempt.duration`: the longest that one attempt may take.
     pub attempt_max: Option<Duration>,
     /// `limit.duration`: the longest that all attempts together may take.
-    pub total_max: Option<Duration>,
+    pub total_max: Option<Span>,
 }
 
 /// How the delay grows.

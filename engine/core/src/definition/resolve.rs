@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 
 use super::plan::{Digest, Pin, PinKind};
-use crate::catalog::OperationSpec;
+use crate::catalog::{Class, OperationSpec};
 
 /// A reference such as `atlas.retrain:1.2.0@default`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,12 @@ pub fn operation_pin(spec: &OperationSpec) -> Pin {
     Pin { kind: PinKind::Operation, name: spec.name.clone(), version: spec.version.clone(), digest }
 }
 
+/// What a plan remembers of a connector's answer to how a call may be repeated.
+pub fn class_pin(pointer: &Arc<str>, class: Class) -> Pin {
+    let version = Arc::from(class.to_string());
+    Pin { kind: PinKind::Class, name: pointer.clone(), version, digest: Digest([0; 32]) }
+}
+
 /// The digest of a plan: over the source and all pins, each part with its length in front, so that no two plans share the
 /// bytes that are hashed. `pins` are sorted.
 pub fn digest(source: &str, pins: &[Pin]) -> Digest {
@@ -53,6 +59,8 @@ pub fn digest(source: &str, pins: &[Pin]) -> Digest {
             PinKind::Policy => b"policy",
             PinKind::Agent => b"agent",
             PinKind::Workflow => b"workflow",
+            PinKind::Class => b"class",
+            PinKind::Resource => b"resource",
         };
         part(kind);
         part(pin.name.as_bytes());

@@ -39,6 +39,7 @@ mod order;
 mod precedence;
 mod print;
 mod resolve;
+pub mod shape;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -30,6 +30,8 @@ pub struct Template {
 enum Node {
     Const(Value),
     Program(Program),
+    /// A text that is also an expression (mode `loose`): what the expression gives, or the text if it fails.
+    Loose(Program, Value),
     Arr(Arc<[Node]>),
     Obj(Arc<[(Arc<str>, Node)]>),
 }
@@ -51,7 +53,17 @@ impl Template {
     /// # Errors
     /// All strings that are not right, each with the JSON pointer at which it stands. Spans are those within the string.
     pub fn compile(tree: &Value, locals: &[&str]) -> Result<Self, Vec<(String, CompileError)>> {
-        let mut compiler = Compiler { locals, pointer: String::new(), uses: Uses::default(), errors: Vec::new() };
+        Self::compile_in(tree, locals, false)
+    }
+
+    /// The same; in mode `loose` a text without `${ … }` that is an expression is taken for one, and stays what it is where
+    /// the expression fails.
+    ///
+    /// # Errors
+    /// As for [`Template::compile`].
+    pub fn compile_in(tree: &Value, locals: &[&str], loose: bool) -> Result<Self, Vec<(String, CompileError)>> {
+        let (uses, errors) = (Uses::default(), Vec::new());
+        let mut compiler = Compiler { locals, loose, pointer: String::new(), uses, errors };
         let node = compiler.node(tree);
         if compiler.errors.is_empty() { Ok(Self { node, uses: compiler.uses }) } else { Err(compiler.errors) }
     }
@@ -107,6 +119,7 @@ impl Node {
             Node::Const(v) => Ok(v.clone()),
             Node::Program(p) if p.uses().global(Global::Secrets) => Ok(sealed(p, scope)),
             Node::Program(p) => p.eval(scope),
+            Node::Loose(p, text) => Ok(p.eval(scope).unwrap_or_else(|_| text.clone())),
             Node::Arr(items) => items.iter().map(|n| n.eval(scope)).collect::<Result<Vec<_>, _>>().map(Value::from),
             Node::Obj(members) => {
                 let mut map = Map::with_capacity(members.len());
@@ -121,7 +134,7 @@ impl Node {
     fn unseal(&self, filled: &Value, secrets: &Value, limits: &Limits) -> Result<Value, EvalError> {
         match self {
             Node::Program(p) if p.uses().global(Global::Secrets) => unsealed(p, filled, secrets, limits),
-            Node::Const(_) | Node::Program(_) => Ok(filled.clone()),
+            Node::Const(_) | Node::Program(_) | Node::Loose(..) => Ok(filled.clone()),
             Node::Arr(nodes) => {
                 let items = filled.as_array().unwrap_or_default();
                 let both = nodes.iter().zip(items).map(|(n, v)| n.unseal(v, secrets, limits));
@@ -196,6 +209,7 @@ fn compile_within(text: &str, inner: &str, locals: &[&str]) -> Result<Program, C
 
 struct Compiler<'a> {
     locals: &'a [&'a str],
+    loose: bool,
     pointer: String,
     uses: Uses,
     errors: Vec<(String, CompileError)>,
@@ -223,7 +237,7 @@ impl Compiler<'_> {
         let compiled = match (expression_source(s), s.find("${")) {
             (Some(inner), _) => compile_within(s, inner, self.locals),
             (None, Some(start)) => Err(embedded(s, start)),
-            (None, None) => return Node::Const(v.clone()),
+            (None, None) => return self.bare(s, v),
         };
         match compiled {
             Ok(program) => {
@@ -234,6 +248,20 @@ impl Compiler<'_> {
                 self.errors.push((self.pointer.clone(), e));
                 Node::Const(Value::Null)
             }
+        }
+    }
+
+    /// A text without `${ … }`.
+    fn bare(&mut self, s: &str, v: &Value) -> Node {
+        // Secrets are for expressions that say that they are.
+        let program = Some(s.trim()).filter(|s| self.loose && !s.is_empty());
+        let program = program.and_then(|s| Program::compile(s, self.locals).ok());
+        match program.filter(|p| !p.uses().global(Global::Secrets)) {
+            Some(program) => {
+                self.uses.merge(program.uses());
+                Node::Loose(program, v.clone())
+            }
+            None => Node::Const(v.clone()),
         }
     }
 

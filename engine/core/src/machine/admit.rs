@@ -111,6 +111,7 @@ pub fn due(run: &Run, at: Timestamp) -> Option<Event> {
         | Status::List { .. }
         | Status::Loop { .. }
         | Status::Branches { .. }
+        | Status::Extended { .. }
         | Status::Catching { .. }
         | Status::Listening(_)
         | Status::Publishing { .. }

@@ -1,8 +1,15 @@
 //! Folds one event into a run.
 //!
+//! - here: what is about the run, and tasks that begin; `lists`: tasks that are done and lists that go on; `effects`: calls;
+//!   `flow`: errors, retries, iterations and timers; [`super::listen`]: events.
+//!
 //! Evaluates nothing and asks nobody: everything that an event means is in the event, the state and the plan. The same
 //! function serves live turns, recovery and replay. An event that does not fit the state is refused and nothing has
 //! changed; for a journal that verifies this can only mean that another version wrote it, or a bug.
+
+mod effects;
+mod flow;
+mod lists;
 
 use std::sync::Arc;
 
@@ -12,9 +19,9 @@ use crate::problem::{Problem, Standard};
 use crate::time::Timestamp;
 use crate::value::Map;
 
-use super::event::{Command, Event, Export, Handling, Piece, Resolution};
+use super::event::{Command, Event, Export, Piece};
 use super::ids::{ActId, RunId};
-use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status};
+use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status, effect_key};
 
 /// An event that does not fit the state.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -70,6 +77,8 @@ impl Run {
             Event::RunPaused { .. }
             | Event::RunResumed { .. }
             | Event::RunCancelled { .. }
+            | Event::RunForked { .. }
+            | Event::RunMigrated { .. }
             | Event::RunCompleted { .. }
             | Event::RunFaulted { .. } => self.apply_to_run(event, commands)?,
             Event::LateOutcome { act, .. } => {
@@ -123,6 +132,15 @@ impl Run {
             (_, Phase::Completed { .. } | Phase::Faulted { .. } | Phase::Cancelled { .. }) => {
                 return Err(self.misfit(event, "open"));
             }
+            (Event::RunForked { origin, run, input, .. }, Phase::Running | Phase::Paused) => {
+                self.fork(*origin, *run, input.as_ref()).map_err(|()| self.misfit(event, "about to begin a task"))?;
+            }
+            (Event::RunMigrated { plan, .. }, Phase::Running | Phase::Paused) => {
+                // A history that was moved is folded with the plan to which it was moved, from its beginning.
+                if self.plan.digest != *plan {
+                    return Err(self.misfit(event, "folded with that plan"));
+                }
+            }
             (Event::RunCancelled { reason, .. }, Phase::Running | Phase::Paused) => {
                 self.end(Phase::Cancelled { reason: reason.clone() }, commands);
             }
@@ -138,6 +156,28 @@ impl Run {
             }
             (other, _) => unreachable!("{} is not about the run", other.name()),
         }
+        Ok(())
+    }
+
+    /// Becomes a run of its own. Effects that are under way stay the effects of the run that began them.
+    fn fork(&mut self, origin: RunId, run: RunId, input: Option<&Value>) -> Result<(), ()> {
+        if let Some(input) = input {
+            let next = self.agenda.front().copied().and_then(|id| self.act_mut(id));
+            let next = next.filter(|act| matches!(act.status, Status::Ready)).ok_or(())?;
+            next.input = input.clone();
+            if next.parent.is_none() {
+                self.input = input.clone();
+            }
+        }
+        let plan = self.plan.clone();
+        for act in &mut self.acts {
+            if let Status::Calling(calling) = &mut act.status {
+                let key = || effect_key(origin, &plan.node(act.node).pointer, &act.iteration);
+                calling.key.get_or_insert_with(key);
+            }
+        }
+        self.id = run;
+        self.phase = Phase::Running;
         Ok(())
     }
 
@@ -163,6 +203,7 @@ impl Run {
         let fits = match (event, action) {
             (Event::TaskSkipped { .. }, _) => node != Plan::ROOT,
             (Event::TaskEntered { items, .. }, Action::For(_)) => matches!(items, Some(Value::Arr(_))),
+            (Event::TaskEntered { items, .. }, Action::Extended(_)) => matches!(items, Some(Value::Bool(_))),
             (Event::TaskEntered { items: None, .. }, Action::Do(_) | Action::Fork { .. } | Action::Try { .. }) => true,
             (Event::TaskReturned { .. }, Action::Set(_)) => true,
             (Event::EventEmitted { .. }, Action::Emit { .. }) => true,
@@ -253,16 +294,17 @@ impl Run {
                 act.status = Status::Trying { attempt: 1, attempt_deadline, jumps: 0 };
                 self.begin_list(id, body, at, commands);
             }
-            Action::For(_) => {
+            Action::For(looped) => {
                 act.status = Status::Loop {
                     items: items.cloned().unwrap_or_default(),
                     index: 0,
                     between: true,
-                    carry: act.input.clone(),
+                    carry: if looped.gather { Value::from(Vec::new()) } else { act.input.clone() },
                     jumps: 0,
                 };
                 self.agenda.push_back(id);
             }
+            Action::Extended(_) => self.begin_extended(id, items.and_then(Value::as_bool).unwrap_or(true), at),
             Action::Fork { branches, .. } => {
                 act.status = Status::Branches { outputs: vec![None; branches.len()] };
                 let (input, bindings, iteration) = (act.input.clone(), act.bindings.clone(), act.iteration.clone());
@@ -310,7 +352,9 @@ impl Run {
                 (Some(Arc::new(Binding { values, outer })), Arc::from(iteration), 0)
             }
             Status::Catching { jumps } => (act.caught.clone().or(outer), act.iteration.clone(), *jumps),
-            Status::List { jumps } | Status::Trying { jumps, .. } => (outer, act.iteration.clone(), *jumps),
+            Status::List { jumps } | Status::Trying { jumps, .. } | Status::Extended { jumps, .. } => {
+                (outer, act.iteration.clone(), *jumps)
+            }
             _ => (outer, act.iteration.clone(), 0),
         };
         // Once a list around has jumped, every list below says how often, even if never: else the second round of an outer
@@ -347,324 +391,6 @@ impl Run {
             status: Status::Ready,
         });
         self.agenda.push_back(id);
-    }
-
-    // ---- Returned, completed --------------------------------------------------------------------------------------
-
-    /// An act has its raw output. If nothing is to be evaluated on it, it is complete at once.
-    pub(super) fn returned(
-        &mut self,
-        id: ActId,
-        output: Value,
-        then: Then,
-        at: Timestamp,
-        commands: &mut Vec<Command>,
-    ) {
-        let act = self.act(id).expect("a live act");
-        let node = self.plan.node(act.node);
-        if act.parent.is_some() && node.is_plain_after() {
-            self.complete(id, output, then, at, commands);
-            return;
-        }
-        self.act_mut(id).expect("a live act").status = Status::Returned { output, then };
-        self.agenda.push_back(id);
-    }
-
-    /// An act is done: it goes, and its parent goes on.
-    fn complete(&mut self, id: ActId, output: Value, then: Then, at: Timestamp, commands: &mut Vec<Command>) {
-        let index = self.acts.binary_search_by_key(&id, |a| a.id).expect("a live act");
-        let act = self.acts.remove(index);
-        self.depart(&act);
-        let Some(parent) = act.parent else { unreachable!("the root ends by RunCompleted") };
-        if then == Then::End {
-            self.end_early(output, commands);
-            return;
-        }
-        let plan = self.plan.clone();
-        let parent_index = self.acts.binary_search_by_key(&parent, |a| a.id).expect("a parent outlives its children");
-        let holder = &mut self.acts[parent_index];
-        let parent_node = plan.node(holder.node);
-        if let (Status::Branches { outputs }, Action::Fork { compete, .. }) = (&mut holder.status, &parent_node.action)
-        {
-            if *compete {
-                self.drop_below(parent, commands);
-                self.returned(parent, output, parent_node.then, at, commands);
-                return;
-            }
-            outputs[act.branch as usize] = Some(output);
-            if outputs.iter().all(Option::is_some) {
-                let all = outputs.iter_mut().map(|o| o.take().expect("all are there")).collect();
-                self.returned(parent, all, parent_node.then, at, commands);
-            }
-            return;
-        }
-        let list = list_of(&parent_node.action, &holder.status);
-        let here = plan.node(act.node).index as usize;
-        let next = match then {
-            Then::Continue => list.get(here + 1).copied(),
-            Then::Exit => None,
-            Then::To(target) => {
-                if plan.node(target).index as usize <= here {
-                    holder.status.jump();
-                }
-                Some(target)
-            }
-            Then::End => unreachable!("handled above"),
-        };
-        match next {
-            Some(node) => self.spawn_in_list(parent, node, output, at),
-            None => self.list_ended(parent, output, at, commands),
-        }
-    }
-
-    /// The list of an act is through.
-    fn list_ended(&mut self, id: ActId, output: Value, at: Timestamp, commands: &mut Vec<Command>) {
-        let act = self.act_mut(id).expect("a live act");
-        if let Status::Loop { between, carry, index, jumps, .. } = &mut act.status {
-            (*between, *carry, *index, *jumps) = (true, output, *index + 1, 0);
-            self.agenda.push_back(id);
-            return;
-        }
-        if let Status::Listening(_) = act.status {
-            return self.foreach_ended(id, output, at, commands);
-        }
-        let then = self.plan.node(self.act(id).expect("a live act").node).then;
-        self.returned(id, output, then, at, commands);
-    }
-
-    /// `then: end`: everything but the root goes; the root has this output.
-    fn end_early(&mut self, output: Value, commands: &mut Vec<Command>) {
-        self.drop_below(ActId(0), commands);
-        self.agenda.clear();
-        self.acts[0].status = Status::Returned { output, then: Then::Continue };
-        self.agenda.push_back(ActId(0));
-    }
-
-    // ---- effects --------------------------------------------------------------------------------------------------
-
-    fn apply_to_call(&mut self, event: &Event, at: Timestamp, commands: &mut Vec<Command>) -> Result<(), Misfit> {
-        let id = event.act().expect("an event about an act");
-        let index = self.index(event, id, "calling")?;
-        let Status::Calling(calling) = &mut self.acts[index].status else {
-            return Err(self.misfit_act(event, id, "calling"));
-        };
-        let asked = matches!(calling.phase, CallPhase::InFlight | CallPhase::Reconciling(_));
-        let expected = match (event, &calling.phase) {
-            (
-                Event::TaskSucceeded { attempt, .. }
-                | Event::TaskRefused { attempt, .. }
-                | Event::TaskFailed { attempt, .. }
-                | Event::TaskUnknown { attempt, .. },
-                _,
-            ) if asked && *attempt == calling.attempt => None,
-            (Event::TaskSucceeded { .. } | Event::TaskRefused { .. }, _) => Some("in flight in that attempt"),
-            (Event::TaskFailed { .. } | Event::TaskUnknown { .. }, _) => Some("in flight in that attempt"),
-            (Event::TaskQuestioned { .. }, CallPhase::Undetermined { .. }) => None,
-            (Event::TaskQuestioned { .. }, _) => Some("undetermined"),
-            (
-                Event::TaskDelayed { .. } | Event::TaskParked { .. },
-                CallPhase::Undetermined { .. } | CallPhase::Unreconciled(_),
-            ) => None,
-            (Event::TaskDelayed { .. } | Event::TaskParked { .. }, _) => Some("undetermined"),
-            (Event::TaskRetried { attempt, .. }, phase) => {
-                let may = !matches!(phase, CallPhase::InFlight | CallPhase::Parked(_));
-                (!(may && *attempt == calling.attempt + 1)).then_some("to be retried")
-            }
-            (Event::TaskResolved { .. }, CallPhase::Parked(_)) => None,
-            (Event::TaskResolved { .. }, _) => Some("waiting for an operator"),
-            (other, _) => unreachable!("{} is not about a call", other.name()),
-        };
-        if let Some(expected) = expected {
-            return Err(self.misfit_act(event, id, expected));
-        }
-        let then = self.plan.node(self.acts[index].node).then;
-        let Status::Calling(calling) = &mut self.acts[index].status else { unreachable!("checked above") };
-        match event {
-            Event::TaskSucceeded { output, .. } => self.returned(id, output.clone(), then, at, commands),
-            Event::TaskRefused { problem, .. } => self.fail(id, problem.clone(), None),
-            Event::TaskFailed { problem, not_before, .. } => self.fail(id, problem.clone(), *not_before),
-            Event::TaskUnknown { problem, interrupted, .. } => {
-                let reconciling = matches!(calling.phase, CallPhase::Reconciling(_));
-                calling.unknowns += u32::from(!interrupted);
-                // A crash while the connector was asked: ask again.
-                calling.phase = if reconciling && !interrupted {
-                    CallPhase::Unreconciled(problem.clone())
-                } else {
-                    CallPhase::Undetermined { problem: problem.clone(), interrupted: *interrupted }
-                };
-                self.agenda.push_back(id);
-            }
-            Event::TaskDelayed { until, .. } => {
-                calling.phase = CallPhase::BackingOff { until: *until };
-                self.settle(id);
-            }
-            Event::TaskQuestioned { .. } => {
-                let CallPhase::Undetermined { problem, .. } = &calling.phase else { unreachable!("checked above") };
-                calling.phase = CallPhase::Reconciling(problem.clone());
-                commands.push(Command::Reconcile { act: id, attempt: calling.attempt });
-                self.settle(id);
-            }
-            Event::TaskParked { .. } => {
-                let (CallPhase::Undetermined { problem, .. } | CallPhase::Unreconciled(problem)) = &calling.phase
-                else {
-                    unreachable!("checked above")
-                };
-                calling.phase = CallPhase::Parked(problem.clone());
-                self.settle(id);
-            }
-            Event::TaskRetried { attempt, .. } => {
-                calling.attempt = *attempt;
-                calling.phase = CallPhase::InFlight;
-                commands.push(Command::Call { act: id, attempt: *attempt });
-                self.settle(id);
-            }
-            Event::TaskResolved { resolution, .. } => match resolution {
-                Resolution::Succeeded(output) => self.returned(id, output.clone(), then, at, commands),
-                Resolution::Failed(problem) => self.fail(id, problem.clone(), None),
-                Resolution::Retry => {
-                    calling.attempt += 1;
-                    calling.phase = CallPhase::InFlight;
-                    commands.push(Command::Call { act: id, attempt: calling.attempt });
-                }
-            },
-            other => unreachable!("{} is not about a call", other.name()),
-        }
-        Ok(())
-    }
-
-    // ---- flow -----------------------------------------------------------------------------------------------------
-
-    fn apply_to_flow(&mut self, event: &Event, at: Timestamp, commands: &mut Vec<Command>) -> Result<(), Misfit> {
-        let id = event.act().expect("an event about an act");
-        let index = self.index(event, id, "live")?;
-        let plan = self.plan.clone();
-        let node = plan.node(self.acts[index].node);
-        match (event, &mut self.acts[index].status) {
-            (Event::TaskCompleted { output, export, .. }, Status::Returned { output: raw, then }) if id != ActId(0) => {
-                let (output, then) = (output.clone().unwrap_or_else(|| raw.clone()), *then);
-                if let Some(export) = export {
-                    self.context = exported(&self.context, export, &output);
-                }
-                self.settle(id);
-                self.complete(id, output, then, at, commands);
-            }
-            (Event::TaskCompleted { .. }, _) => return Err(self.misfit_act(event, id, "returned")),
-            (Event::TaskFaulted { problem, .. }, _) => {
-                self.drop_below(id, commands);
-                self.settle(id);
-                self.fail(id, problem.clone(), None);
-            }
-            (Event::ErrorCaught { from, handling, .. }, status) => {
-                let own = *from == id && matches!(status, Status::Failing { inside: Some(_), .. });
-                if !(own || matches!(status, Status::Trying { .. })) {
-                    return Err(self.misfit_act(event, id, "trying"));
-                }
-                let Some(Status::Failing { problem, .. }) = self.act(*from).map(|a| &a.status) else {
-                    return Err(self.misfit_act(event, *from, "failing"));
-                };
-                let problem = problem.clone();
-                self.drop_below(id, commands);
-                self.settle(id);
-                self.caught(index, problem, handling, at, commands);
-            }
-            (Event::TryRetried { attempt, .. }, Status::Delayed { attempt: coming, .. }) if *attempt == *coming => {
-                let Action::Try { body, catch } = &node.action else { unreachable!("only a try is delayed") };
-                let attempt_deadline = catch.retry.as_ref().and_then(|r| r.attempt_max).map(|d| at.plus(d));
-                self.acts[index].status = Status::Trying { attempt: *attempt, attempt_deadline, jumps: 0 };
-                self.begin_list(id, body, at, commands);
-            }
-            (Event::TryRetried { .. }, _) => return Err(self.misfit_act(event, id, "delayed")),
-            (Event::IterationStarted { index: now, .. }, Status::Loop { between, index: coming, items, carry, .. })
-                if *between && now == coming && items.as_array().is_some_and(|i| (*now as usize) < i.len()) =>
-            {
-                *between = false;
-                let input = carry.clone();
-                let Action::For(looped) = &node.action else { unreachable!("only a for is a loop") };
-                self.settle(id);
-                match looped.body.first() {
-                    Some(first) => self.spawn_in_list(id, *first, input, at),
-                    None => self.list_ended(id, input, at, commands),
-                }
-            }
-            (Event::LoopEnded { .. }, Status::Loop { between: true, carry, .. }) => {
-                let output = carry.clone();
-                self.settle(id);
-                self.returned(id, output, node.then, at, commands);
-            }
-            (Event::IterationStarted { .. } | Event::LoopEnded { .. }, _) => {
-                return Err(self.misfit_act(event, id, "between iterations"));
-            }
-            (Event::TimerFired { .. }, Status::Waiting { .. }) => {
-                let output = self.acts[index].input.clone();
-                self.returned(id, output, node.then, at, commands);
-            }
-            (Event::TimerFired { .. }, _) => return Err(self.misfit_act(event, id, "waiting")),
-            (Event::DeadlinePassed { attempt, .. }, status) => {
-                let trying = match status {
-                    Status::Trying { attempt, attempt_deadline: Some(_), .. } => Some(*attempt),
-                    _ => None,
-                };
-                if !(if *attempt { trying.is_some() } else { self.acts[index].deadline.is_some() }) {
-                    return Err(self.misfit_act(event, id, "limited in time"));
-                }
-                let what = if *attempt { "an attempt of task" } else { "task" };
-                let name = if id == ActId(0) { "workflow" } else { what };
-                let since = match (&self.acts[index].status, &node.action) {
-                    // The current attempt began as long before its deadline as it may take.
-                    (Status::Trying { attempt_deadline: Some(end), .. }, Action::Try { catch, .. }) if *attempt => {
-                        let longest = catch.retry.as_ref().and_then(|r| r.attempt_max).unwrap_or_default();
-                        at.since(*end) + longest
-                    }
-                    _ => at.since(self.acts[index].started_at),
-                };
-                let after = since.as_millis();
-                let detail = format!("{name} {} did not end within its timeout ({after} ms)", node.name);
-                let problem = Problem::standard(Standard::Timeout, detail);
-                self.drop_below(id, commands);
-                let act = self.acts[index].clone();
-                self.abandon(&act, commands);
-                self.settle(id);
-                self.fail(id, problem, None);
-                if let Status::Failing { inside, .. } = &mut self.acts[index].status {
-                    *inside = trying.filter(|_| *attempt);
-                }
-                if !attempt {
-                    // A deadline passes once.
-                    self.acts[index].deadline = None;
-                }
-            }
-            (other, _) => unreachable!("{} is not about flow", other.name()),
-        }
-        Ok(())
-    }
-
-    fn caught(
-        &mut self,
-        index: usize,
-        problem: Problem,
-        handling: &Handling,
-        at: Timestamp,
-        commands: &mut Vec<Command>,
-    ) {
-        let plan = self.plan.clone();
-        let act = &mut self.acts[index];
-        let (id, node) = (act.id, plan.node(act.node));
-        let Action::Try { catch, .. } = &node.action else { unreachable!("only a try catches") };
-        match handling {
-            Handling::Retry { attempt, until } => {
-                act.status = Status::Delayed { attempt: *attempt, until: *until, problem };
-            }
-            Handling::Handle => {
-                let value = Value::from_serialize(&problem).expect("a problem is JSON");
-                act.caught = Some(Arc::new(Binding { values: vec![value], outer: act.bindings.clone() }));
-                act.status = Status::Catching { jumps: 0 };
-                self.begin_list(id, catch.body.as_deref().unwrap_or_default(), at, commands);
-            }
-            Handling::Swallow => {
-                let output = act.input.clone();
-                self.returned(id, output, node.then, at, commands);
-            }
-        }
     }
 
     // ---- helpers --------------------------------------------------------------------------------------------------
@@ -748,6 +474,7 @@ impl Status {
             Status::Loop { between: true, .. } => "between iterations",
             Status::Loop { .. } => "in an iteration",
             Status::Branches { .. } => "running branches",
+            Status::Extended { .. } => "running with its extension",
             Status::Trying { .. } => "trying",
             Status::Delayed { .. } => "delayed",
             Status::Catching { .. } => "catching",
@@ -773,6 +500,7 @@ impl Status {
             Status::List { jumps }
             | Status::Loop { jumps, .. }
             | Status::Trying { jumps, .. }
+            | Status::Extended { jumps, .. }
             | Status::Catching { jumps } => *jumps += 1,
             Status::Ready
             | Status::Branches { .. }
@@ -784,18 +512,6 @@ impl Status {
             | Status::Returned { .. }
             | Status::Failing { .. } => {}
         }
-    }
-}
-
-/// The list that an act runs.
-fn list_of<'a>(action: &'a Action, status: &Status) -> &'a [NodeId] {
-    match (action, status) {
-        (Action::Do(list), _) => list,
-        (Action::For(looped), _) => &looped.body,
-        (Action::Listen(listen), _) => &listen.foreach,
-        (Action::Try { catch, .. }, Status::Catching { .. }) => catch.body.as_deref().unwrap_or_default(),
-        (Action::Try { body, .. }, _) => body,
-        _ => &[],
     }
 }
 

@@ -46,6 +46,7 @@ pub fn decide(run: &Run, env: &Env<'_>) -> Option<Event> {
         Status::Publishing { .. }
         | Status::List { .. }
         | Status::Branches { .. }
+        | Status::Extended { .. }
         | Status::Trying { .. }
         | Status::Delayed { .. }
         | Status::Catching { .. }
@@ -101,6 +102,11 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
     Ok(match &node.action {
         Action::Do(_) | Action::Fork { .. } | Action::Try { .. } => {
             Event::TaskEntered { act: id, input, deadline, items: None }
+        }
+        Action::Extended(extended) => {
+            let when = extended.when.as_ref().map(|when| test(when, &place, &seen, "when of an extension"));
+            let applies = Some(Value::Bool(when.transpose()?.unwrap_or(true)));
+            Event::TaskEntered { act: id, input, deadline, items: applies }
         }
         Action::For(looped) => {
             let items = match eval(&looped.items, &place, &seen, "for.in")? {
@@ -297,45 +303,51 @@ fn handling(
     if let Some(retry) = &catch.retry
         && holds(&retry.when, true, "retry.when")?
         && !holds(&retry.except_when, false, "retry.exceptWhen")?
-        && let Some(until) = next_attempt(run, act, node, env.at, retry, attempt, not_before)
+        && let Some(until) = next_attempt(&place, env.at, retry, attempt, not_before)?
     {
         return Ok(Some(Handling::Retry { attempt: attempt + 1, until }));
     }
     Ok(match (&catch.body, &catch.retry) {
         (Some(_), _) => Some(Handling::Handle),
         // Retries are exhausted (or not for this error) and nothing else is to be done: the error goes on.
-        (None, Some(_)) => None,
-        (None, None) => Some(Handling::Swallow),
+        (None, Some(_)) if catch.then.is_none() => None,
+        (None, _) => Some(Handling::Swallow),
     })
 }
 
 /// When the next attempt begins; `None` if the limits allow none. `attempt` is the one that failed, from 1.
 fn next_attempt(
-    run: &Run,
-    act: &Act,
-    node: &Node,
+    place: &Place<'_>,
     at: Timestamp,
     retry: &Retry,
     attempt: u32,
     not_before: Option<Timestamp>,
-) -> Option<Timestamp> {
+) -> Result<Option<Timestamp>, Problem> {
     if attempt > retry.retries_max {
-        return None;
+        return Ok(None);
     }
+    let (run, act, node) = (place.run(), place.act(), place.node());
+    let length = |wanted: &Span, what: &str| span(wanted, place, &act.input, what);
+    let first = length(&retry.delay, "retry.delay")?;
     let delay = match retry.backoff {
-        Backoff::Constant => retry.delay,
-        Backoff::Linear { delay_max } => capped(retry.delay.as_secs_f64() * f64::from(attempt), delay_max),
+        Backoff::Constant => first,
+        Backoff::Linear { delay_max } => capped(first.as_secs_f64() * f64::from(attempt), delay_max),
         Backoff::Exponential { factor, delay_max } => {
-            capped(retry.delay.as_secs_f64() * factor.powf(f64::from(attempt - 1)), delay_max)
+            capped(first.as_secs_f64() * factor.powf(f64::from(attempt - 1)), delay_max)
         }
     };
-    let jitter = retry.jitter.map_or(Duration::ZERO, |(from, to)| {
-        let width = to.saturating_sub(from);
-        from + width.mul_f64(fraction(run, &node.pointer, &act.iteration, attempt))
-    });
+    let jitter = match &retry.jitter {
+        None => Duration::ZERO,
+        Some((from, to)) => {
+            let (from, to) = (length(from, "retry.jitter.from")?, length(to, "retry.jitter.to")?);
+            let width = to.saturating_sub(from);
+            from + width.mul_f64(fraction(run, &node.pointer, &act.iteration, attempt))
+        }
+    };
     let until = at.plus(delay.saturating_add(jitter)).max(not_before.unwrap_or(at));
-    let too_late = retry.total_max.is_some_and(|max| until > act.started_at.plus(max));
-    (!too_late).then_some(until)
+    let longest = retry.total_max.as_ref().map(|max| length(max, "retry.limit.duration")).transpose()?;
+    let too_late = longest.is_some_and(|max| until > act.started_at.plus(max));
+    Ok((!too_late).then_some(until))
 }
 
 fn capped(seconds: f64, max: Option<Duration>) -> Duration {

@@ -10,7 +10,7 @@ use crate::definition::plan::{Digest, NodeId};
 use crate::problem::Problem;
 use crate::time::Timestamp;
 
-use super::ids::ActId;
+use super::ids::{ActId, RunId};
 
 /// Something that happened to a run.
 #[derive(Clone, Debug, PartialEq)]
@@ -320,6 +320,28 @@ pub enum Event {
         /// Why.
         reason: Arc<str>,
     },
+    /// The history up to here is that of another run, and from here on it is a run of its own, and running.
+    RunForked {
+        /// Whose history it is.
+        origin: RunId,
+        /// How many events of it.
+        seq: u64,
+        /// The run that begins.
+        run: RunId,
+        /// What the next task begins with instead.
+        input: Option<Value>,
+        /// Who.
+        actor: Arc<str>,
+    },
+    /// The run is that of another version of its workflow from here on, with which its history leads to the same.
+    RunMigrated {
+        /// The version's plan.
+        plan: Digest,
+        /// The version.
+        version: Arc<str>,
+        /// Who.
+        actor: Arc<str>,
+    },
     /// Root `Returned` → completed.
     RunCompleted {
         /// The output after the workflow's `output.as`; absent where there is none.
@@ -450,6 +472,8 @@ impl Event {
             | Event::RunPaused { .. }
             | Event::RunResumed { .. }
             | Event::RunCancelled { .. }
+            | Event::RunForked { .. }
+            | Event::RunMigrated { .. }
             | Event::RunCompleted { .. }
             | Event::RunFaulted { .. } => None,
         }
@@ -493,6 +517,8 @@ impl Event {
             Event::RunPaused { .. } => "RunPaused",
             Event::RunResumed { .. } => "RunResumed",
             Event::RunCancelled { .. } => "RunCancelled",
+            Event::RunForked { .. } => "RunForked",
+            Event::RunMigrated { .. } => "RunMigrated",
             Event::RunCompleted { .. } => "RunCompleted",
             Event::RunFaulted { .. } => "RunFaulted",
         }
@@ -537,6 +563,8 @@ impl Event {
             | Event::DeadlinePassed { .. }
             | Event::RunPaused { .. }
             | Event::RunResumed { .. }
+            | Event::RunForked { .. }
+            | Event::RunMigrated { .. }
             | Event::RunCancelled { .. } => false,
         }
     }

@@ -23,6 +23,7 @@ pub mod admit;
 pub mod apply;
 pub mod decide;
 pub mod event;
+pub mod extend;
 pub mod ids;
 pub mod listen;
 mod scope;
@@ -34,5 +35,6 @@ pub mod verify;
 
 pub use event::{Command, Event, Export, Handling, Piece, Resolution};
 pub use ids::{ActId, RunId};
+pub use scope::Frozen;
 pub use state::{Act, CallPhase, Phase, Run, Status, WakeSource};
 pub use turn::{Env, Input, Rejected, Turn, start_key};

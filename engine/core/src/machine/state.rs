@@ -15,6 +15,7 @@ use crate::definition::plan::{Action, Node, NodeId, Plan, Then};
 use crate::problem::Problem;
 use crate::time::Timestamp;
 
+use super::extend::Stage;
 use super::ids::{ActId, RunId};
 use super::listen::{Inbox, Listening};
 
@@ -195,6 +196,13 @@ pub enum Status {
     Branches {
         /// Outputs so far, in declared order.
         outputs: Vec<Option<Value>>,
+    },
+    /// A task with an extension around it.
+    Extended {
+        /// What it is at.
+        stage: Stage,
+        /// Backward jumps in the extension's list.
+        jumps: u32,
     },
     /// The body of a `try`.
     Trying {
@@ -495,6 +503,7 @@ impl Act {
             | Status::List { .. }
             | Status::Loop { .. }
             | Status::Branches { .. }
+            | Status::Extended { .. }
             | Status::Catching { .. }
             | Status::Calling(_)
             | Status::Listening(_)

@@ -106,8 +106,16 @@ kinds! {
     EVENTS_PASSED = 36, "EventsPassed";
     /// Everybody who listened has an emitted event.
     EVENT_PUBLISHED = 37, "EventPublished";
+    /// A run goes on with the history of another one.
+    RUN_FORKED = 38, "RunForked";
+    /// A run was moved to another version of its workflow.
+    RUN_MIGRATED = 39, "RunMigrated";
+    /// The start of a run whose history is being copied: the run is there once a `RunForked` has followed.
+    RUN_SHARED = 40, "RunShared";
     /// A workflow, policy, agent or connector operation was registered.
     REGISTERED = 64, "Registered";
+    /// A document that a definition refers to.
+    DOCUMENT_PINNED = 65, "DocumentPinned";
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ pub const VERSION: u8 = 1;
 #[serde(transparent)]
 pub struct Json<'a>(#[serde(borrow, with = "serde_bytes")] pub Cow<'a, [u8]>);
 
-/// A run began.
+/// A run began: `RunStarted`; or it will have begun so once its history is copied: `RunShared`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunStarted<'a> {
     /// Digest of the plan that it is pinned to.
@@ -317,6 +317,36 @@ pub struct RunOperated<'a> {
     pub reason: Cow<'a, str>,
 }
 
+/// The records before this one are those of another run; what follows is the run's own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunForked<'a> {
+    /// Whose history it is.
+    pub origin: [u8; 16],
+    /// How many of its records.
+    pub seq: u64,
+    /// The run that begins.
+    pub run: [u8; 16],
+    /// What the next task begins with instead.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// Who.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+}
+
+/// A run was moved to another version of its workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunMigrated<'a> {
+    /// Digest of that version's plan.
+    pub plan: [u8; 32],
+    /// The version.
+    #[serde(borrow)]
+    pub version: Cow<'a, str>,
+    /// Who.
+    #[serde(borrow)]
+    pub actor: Cow<'a, str>,
+}
+
 /// A run reached its end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunCompleted<'a> {
@@ -363,12 +393,12 @@ pub struct Registered<'a> {
 /// Something that a definition's name was resolved to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pin<'a> {
-    /// 1: operation, 2: policy, 3: agent, 4: workflow.
+    /// 1: operation, 2: policy, 3: agent, 4: workflow, 5: document, 6: how a call may be repeated.
     pub kind: u8,
-    /// Its name.
+    /// Its name; the address of a document; the reference of a task with a call.
     #[serde(borrow)]
     pub name: Cow<'a, str>,
-    /// Its version.
+    /// Its version; the media type of a document, or nothing; `safe`, `idempotent` or `at-most-once`.
     #[serde(borrow)]
     pub version: Cow<'a, str>,
     /// Digest of its content.
@@ -376,4 +406,12 @@ pub struct Pin<'a> {
     /// An operation's specification as JSON; empty otherwise.
     #[serde(borrow)]
     pub document: Json<'a>,
+}
+
+/// A document that a definition refers to by an address. Definitions are pinned to the SHA-256 of the content.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Document<'a> {
+    /// Its bytes.
+    #[serde(borrow, with = "serde_bytes")]
+    pub content: Cow<'a, [u8]>,
 }

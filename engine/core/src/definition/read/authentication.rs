@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use super::Reader;
+use super::call::has_expression;
 use crate::Value;
 use crate::definition::diagnostic::Span;
 use crate::definition::names;
@@ -17,14 +18,15 @@ const SCHEMES: [&str; 5] = ["basic", "bearer", "digest", "oauth2", "oidc"];
 impl<'a> Reader<'a> {
     /// An `authentication`, written out.
     pub fn authentication(&mut self, yaml: &'a Yaml) -> Option<Value> {
-        let Some(name) = yaml.get("use").filter(|_| yaml.members().is_some_and(|m| m.len() == 1)) else {
-            return self.policy(yaml);
-        };
+        // By name: as the reference says, or as the schema does.
+        let bare = Some(yaml).filter(|y| y.text().is_some() && !has_expression(y));
+        let used = || yaml.get("use").filter(|_| yaml.members().is_some_and(|m| m.len() == 1));
+        let Some(name) = bare.or_else(used) else { return self.policy(yaml) };
         let text = self.text(name, "`authentication.use`")?;
         match self.components.authentications.get_mut(text) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.policy(shared)
             }
             None => {

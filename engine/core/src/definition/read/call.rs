@@ -5,29 +5,17 @@
 
 use std::sync::Arc;
 
+use super::protocol::PROTOCOLS;
 use super::shape::Fields;
-use super::{Reader, Within, escaped};
+use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::OperationSpec;
 use crate::definition::diagnostic::Diagnostic;
 use crate::definition::names;
-use crate::definition::plan::{Action, Call, NodeId};
+use crate::definition::plan::{Action, Conditions, NodeId};
 use crate::definition::resolve::{self, Reference};
 use crate::definition::yaml::{Children, Yaml};
-use crate::expression::Template;
 use crate::schema;
-
-/// Protocols of the language that are not built, and what to use instead.
-const PROTOCOLS: [(&str, &str); 5] = [
-    (
-        "grpc",
-        "put the call behind an operation of a connector, or use `call: http` where the service has a JSON gateway",
-    ),
-    ("openapi", "use `call: http` with the method and path of the operation"),
-    ("asyncapi", "use `call: http`, or an operation of a connector"),
-    ("a2a", "use `call: agent.run`, or `call: http`"),
-    ("mcp", "use `call: agent.run`, or `call: http`"),
-];
 
 /// The operation behind `call: http`.
 pub const HTTP: &str = "http.request";
@@ -44,28 +32,21 @@ impl<'a> Reader<'a> {
         if let Some(with) = with {
             self.object(with, "`with`")?;
         }
-        if let Some((protocol, instead)) = PROTOCOLS.iter().find(|(p, _)| *p == name) {
-            self.not_yet(yaml.mark, &format!("`call: {protocol}`"), instead);
-            return None;
+        if let Some(protocol) = PROTOCOLS.iter().find(|p| p.name == name) {
+            return self.protocol(id, protocol, yaml, with, within);
         }
         if name == "http" || Reference::of(name).name == HTTP {
             return self.http(yaml, with, within).map(Action::Call);
         }
         if self.components.functions.contains_key(name) {
-            return self.function(id, name, with, within);
+            return self.named_function(id, yaml, name, fields, within);
         }
         if name.contains("://") {
-            self.not_yet(yaml.mark, "a function by its URL", "copy the function to `use.functions`");
-            return None;
+            return self.function_by_address(id, yaml, name, fields, within);
         }
         let reference = Reference::of(name);
-        if let Some(catalog) = reference.catalog.filter(|c| *c != "default") {
-            self.not_yet(
-                yaml.mark,
-                &format!("the catalog `{catalog}`"),
-                "the operations of connectors are in the catalog `default`",
-            );
-            return None;
+        if reference.catalog.is_some_and(|c| c != "default") {
+            return self.catalog_function(id, yaml, reference, fields, within);
         }
         if reference.name == POLICY {
             return self.decide(yaml, with, within).map(Action::Decide);
@@ -79,11 +60,7 @@ impl<'a> Reader<'a> {
             value = self.agent(with, value);
         }
         self.arguments(&operation, with, &value, yaml);
-        let with = match with {
-            Some(with) => self.arguments_of(with, &value, within)?,
-            None => Template::compile(&value, &[]).ok()?,
-        };
-        Some(Action::Call(Call { operation, with }))
+        self.performed(id, operation, with, &value, Conditions::default(), yaml, within).map(Action::Call)
     }
 
     /// Looks an operation up and pins it.
@@ -151,53 +128,6 @@ impl<'a> Reader<'a> {
         members.insert(Arc::from("agent"), Value::Str(resolve::pinned_name(&pin)));
         self.pin(pin);
         Value::from(members)
-    }
-
-    /// A call of a function of `use.functions`: a list of one task whose input is the evaluated `with`.
-    fn function(&mut self, id: NodeId, name: &'a str, with: Option<&'a Yaml>, within: &Within) -> Option<Action> {
-        let entry = self.components.functions.get_mut(name)?;
-        entry.used = true;
-        let (body, line) = (entry.yaml, entry.line);
-        let input = with.and_then(|w| self.template(w, within));
-        let pointer: Arc<str> = Arc::from(format!("{}/call/{}", self.node(id).pointer, escaped(name)));
-        let inner = self.reserve(Arc::from(name), pointer, (Some(id), 0), body, line);
-        self.node(inner).input_from = input;
-        self.node(inner).locals = within.locals.clone();
-        // The effect is the inner task's, and so are its key and what becomes of it.
-        let key = self.node(id).key.take();
-        let on_unknown = self.node(id).on_unknown;
-        self.node(inner).key = key;
-        self.node(inner).on_unknown = on_unknown;
-        let within = Within { parent: inner, pointer: String::new(), locals: Arc::from([]) };
-        let action = self.function_body(inner, name, body, &within)?;
-        self.node(inner).action = action;
-        Some(Action::Do(vec![inner]))
-    }
-
-    /// The call that a function is.
-    pub fn function_body(&mut self, id: NodeId, name: &str, yaml: &'a Yaml, within: &Within) -> Option<Action> {
-        let what = format!("function `{name}`");
-        let fields = self.fields(
-            yaml,
-            &what,
-            &["call", "with", "input", "output", "export", "if", "timeout", "then", "metadata"],
-        )?;
-        for key in ["input", "output", "export", "if", "timeout", "then", "metadata"] {
-            if let Some(member) = fields.member(key) {
-                self.not_yet(
-                    member.key_span,
-                    &format!("`{key}` of a function"),
-                    "put it at the tasks that call the function",
-                );
-            }
-        }
-        let call = self.required(fields, "call", &what)?;
-        if let Some(text) = call.text().filter(|t| self.components.functions.contains_key(t)) {
-            let message = format!("{what} calls the function `{text}`");
-            self.error("nested-function", call.mark, message).hint = Some("call the operation itself".into());
-            return None;
-        }
-        self.call(id, call, fields, within)
     }
 }
 

@@ -6,19 +6,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::extension::Extension;
 use super::{Reader, Within};
-use crate::definition::plan::{NodeId, Plan, Span};
-use crate::definition::yaml::Yaml;
+use crate::definition::plan::{Plan, Span};
+use crate::definition::yaml::{Member, Yaml};
 
 /// The components by name.
 #[derive(Default)]
 pub struct Components<'a> {
     /// `use.authentications`
     pub authentications: Section<'a>,
+    /// `use.catalogs`
+    pub catalogs: Section<'a>,
     /// `use.secrets`
     pub secrets: Vec<Arc<str>>,
     /// `use.errors`
     pub errors: Section<'a>,
+    /// `use.extensions`, in their order.
+    pub extensions: Vec<Extension<'a>>,
     /// `use.functions`
     pub functions: Section<'a>,
     /// `use.retries`
@@ -32,10 +37,8 @@ pub type Section<'a> = BTreeMap<&'a str, Entry<'a>>;
 
 /// A component.
 pub struct Entry<'a> {
-    /// What it is.
-    pub yaml: &'a Yaml,
-    /// The line of its name.
-    pub line: u32,
+    /// Its name and what it is.
+    pub member: &'a Member,
     /// Whether a task refers to it.
     pub used: bool,
 }
@@ -43,32 +46,28 @@ pub struct Entry<'a> {
 const SECTIONS: [&str; 8] =
     ["authentications", "catalogs", "errors", "extensions", "functions", "retries", "secrets", "timeouts"];
 
-const REFUSED: [(&str, &str); 2] = [
-    ("catalogs", "the operations of connectors are in the catalog `default`"),
-    ("extensions", "write the tasks out where they are needed"),
-];
-
 impl<'a> Reader<'a> {
     /// `use`
     pub fn components(&mut self, yaml: &'a Yaml) {
         let Some(fields) = self.fields(yaml, "`use`", &SECTIONS) else { return };
-        self.refuse_members(fields, "use.", &REFUSED);
         let mut section = |key: &str| -> Section<'a> {
             let members = fields.get(key).and_then(|y| self.object(y, &format!("`use.{key}`")));
-            let entry = |m: &'a crate::definition::yaml::Member| {
-                (&*m.key, Entry { yaml: &m.value, line: m.key_span.line, used: false })
-            };
+            let entry = |m: &'a Member| (&*m.key, Entry { member: m, used: false });
             members.unwrap_or_default().iter().map(entry).collect()
         };
-        let authentications = section("authentications");
         self.components = Components {
-            authentications,
+            authentications: section("authentications"),
+            catalogs: section("catalogs"),
+            extensions: Vec::new(),
             secrets: Vec::new(),
             errors: section("errors"),
             functions: section("functions"),
             retries: section("retries"),
             timeouts: section("timeouts"),
         };
+        if let Some(yaml) = fields.get("extensions") {
+            self.extensions(yaml);
+        }
         if let Some(yaml) = fields.get("secrets") {
             let items = self.list(yaml, "`use.secrets`", "a list of names").unwrap_or_default();
             for item in items {
@@ -81,19 +80,22 @@ impl<'a> Reader<'a> {
 
     /// Reads what nothing refers to.
     pub fn unused(&mut self, root: &'a Yaml) {
-        let unused = |section: &Section<'a>| -> Vec<(&'a str, &'a Yaml)> {
-            section.iter().filter(|(_, e)| !e.used).map(|(name, e)| (*name, e.yaml)).collect()
+        let unused = |section: &Section<'a>| -> Vec<(&'a str, &'a Member)> {
+            section.iter().filter(|(_, e)| !e.used).map(|(name, e)| (*name, e.member)).collect()
         };
-        let Components { authentications, errors, functions, retries, timeouts, secrets: _ } = &self.components;
+        let Components { authentications, catalogs, errors, functions, retries, timeouts, extensions: _, secrets: _ } =
+            &self.components;
         let kinds = [
             ("authentications", unused(authentications)),
+            ("catalogs", unused(catalogs)),
             ("errors", unused(errors)),
             ("functions", unused(functions)),
             ("retries", unused(retries)),
             ("timeouts", unused(timeouts)),
         ];
         for (kind, entries) in kinds {
-            for (name, yaml) in entries {
+            for (name, member) in entries {
+                let yaml = &member.value;
                 let (_, key) = root.at_pointer(&format!("/use/{kind}/{}", super::escaped(name)));
                 let message = format!("nothing refers to `use.{kind}.{name}`");
                 self.warning("unused-component", key.unwrap_or(yaml.mark), message);
@@ -105,19 +107,11 @@ impl<'a> Reader<'a> {
                     "errors" => drop(self.problem(yaml, &within)),
                     "retries" => drop(self.retry(yaml, &within)),
                     "timeouts" => drop(self.timeout_object(yaml, &within)),
-                    _ => self.unused_function(name, yaml, &within),
+                    "catalogs" => drop(self.catalog(member)),
+                    _ => self.unused_function(name, member),
                 }
             }
         }
-    }
-
-    fn unused_function(&mut self, name: &'a str, yaml: &'a Yaml, within: &Within) {
-        // Its node and its pins do not belong to the plan: nothing calls it.
-        let (nodes, pins) = (self.nodes.len(), self.pins.len());
-        let id: NodeId = self.reserve(Arc::from(name), Arc::from(""), (None, 0), yaml, yaml.span.line);
-        drop(self.function_body(id, name, yaml, within));
-        self.nodes.truncate(nodes);
-        self.pins.truncate(pins);
     }
 
     /// `timeout` of a task or of the workflow: inline or by name.
@@ -126,7 +120,7 @@ impl<'a> Reader<'a> {
         match self.components.timeouts.get_mut(name) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.timeout_object(shared, within)
             }
             None => {

@@ -2,7 +2,7 @@
 
 use super::{Reader, Within};
 use crate::definition::plan::Action;
-use crate::definition::yaml::Yaml;
+use crate::definition::yaml::{self, Yaml};
 use crate::expression::Template;
 use crate::validation::Schema;
 
@@ -32,10 +32,8 @@ impl<'a> Reader<'a> {
             let d = self.error("unknown-value", format.mark, format!("{format_is}: found `{text}`"));
             d.label = Some("expected `json`".into());
         }
-        if let Some(member) = fields.member("resource") {
-            let instead = "write the schema out under `document`";
-            self.not_yet(member.key_span, &format!("`{key}.schema.resource`"), instead);
-            return None;
+        if let (Some(resource), None) = (fields.get("resource"), fields.get("document")) {
+            return self.schema_at(resource, &what);
         }
         let document = self.required(fields, "document", &what)?;
         match Schema::compile(&document.value) {
@@ -43,6 +41,26 @@ impl<'a> Reader<'a> {
             Err((at, message)) => {
                 let (node, place) = document.at_pointer(&at);
                 let d = self.error("invalid-schema", place.unwrap_or(node.mark), format!("{what}: {message}"));
+                d.hint = Some("JSON Schema, draft 2020-12; references stay inside of the document".into());
+                None
+            }
+        }
+    }
+
+    /// A schema that stands in a document of its own, as JSON or YAML.
+    fn schema_at(&mut self, yaml: &'a Yaml, what: &str) -> Option<Schema> {
+        let resource = self.resource(yaml, &format!("`{}.resource`", what.trim_matches('`')))?;
+        let uri = &resource.uri;
+        let parsed = match resource.text() {
+            Ok(text) => yaml::parse(text).map_err(|found| found.first().map_or(String::new(), |d| d.message.clone())),
+            Err(problem) => Err(problem.detail.as_deref().unwrap_or_default().to_owned()),
+        };
+        let compiled = parsed
+            .and_then(|root| Schema::compile(&root.value).map_err(|(at, message)| format!("at {at:?}: {message}")));
+        match compiled {
+            Ok(schema) => Some(schema),
+            Err(why) => {
+                let d = self.error("invalid-schema", yaml.mark, format!("{what}: {uri} is no schema: {why}"));
                 d.hint = Some("JSON Schema, draft 2020-12; references stay inside of the document".into());
                 None
             }

@@ -34,6 +34,9 @@ impl<'a> Reader<'a> {
         let head = self.required(fields, "document", "the definition").and_then(|y| self.head(y, root, &within));
         let name = head.as_ref().map_or_else(|| Arc::from("workflow"), |h| h.name.clone());
         let id = self.reserve(name, Arc::from(""), (None, 0), root, root.span.line);
+        if let Some(yaml) = fields.get("evaluate") {
+            self.evaluate(yaml);
+        }
         if let Some(yaml) = fields.get("input") {
             self.node(id).input_from = self.input(yaml, &within);
             self.node(id).input_schema = self.schema(yaml, "input");
@@ -44,9 +47,6 @@ impl<'a> Reader<'a> {
         }
         if let Some(yaml) = fields.get("timeout") {
             self.node(id).timeout = self.timeout(yaml, &within);
-        }
-        if let Some(yaml) = fields.get("evaluate") {
-            self.evaluate(yaml);
         }
         if let Some(member) = fields.member("schedule") {
             self.schedule(&member.value);
@@ -133,14 +133,20 @@ impl<'a> Reader<'a> {
     /// `evaluate` (of the specification's main branch)
     fn evaluate(&mut self, yaml: &'a Yaml) {
         let Some(fields) = self.fields(yaml, "`evaluate`", &["language", "mode"]) else { return };
-        for (key, ours, instead) in [
-            ("language", "jq", "expressions are jq here; leave `evaluate` out"),
-            ("mode", "strict", "write `${ … }` around expressions; leave `evaluate` out"),
-        ] {
-            let Some(yaml) = fields.get(key) else { continue };
-            let Some(text) = self.text(yaml, &format!("`evaluate.{key}`")) else { continue };
-            if text != ours {
-                self.not_yet(yaml.mark, &format!("`evaluate.{key}: {text}`"), instead);
+        if let Some(yaml) = fields.get("language")
+            && let Some(text) = self.text(yaml, "`evaluate.language`")
+            && text != "jq"
+        {
+            let d = self.error("unknown-value", yaml.mark, format!("`evaluate.language`: found `{text}`"));
+            d.label = Some("expressions are `jq` here".into());
+        }
+        if let Some(yaml) = fields.get("mode") {
+            let modes = [("strict", false), ("loose", true)];
+            self.loose = self.choice(yaml, "`evaluate.mode`", &modes).unwrap_or(false);
+            if self.loose {
+                let message = "in mode `loose` a text changes its meaning when it happens to be an expression";
+                let d = self.warning("loose-expressions", yaml.mark, message);
+                d.hint = Some("write `${ … }` around expressions, and leave `evaluate` out".into());
             }
         }
     }

@@ -1,12 +1,14 @@
 //! Errors: `try`, `catch`, `retry`, `raise`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::expression::names;
 use super::shape::Fields;
+use super::task::Site;
 use super::{Reader, Within};
 use crate::definition::names as words;
-use crate::definition::plan::{Action, Backoff, Catch, ErrorFilter, NodeId, RETRIES_DEFAULT, Retry};
+use crate::definition::plan::{Action, Backoff, Catch, ErrorFilter, NodeId, RETRIES_DEFAULT, Retry, Span};
 use crate::definition::yaml::Yaml;
 use crate::expression::{Template, expression_source};
 
@@ -28,7 +30,7 @@ impl<'a> Reader<'a> {
     fn catch(&mut self, id: NodeId, yaml: &'a Yaml, within: &Within) -> Option<Catch> {
         let known = ["errors", "as", "when", "exceptWhen", "retry", "do", "then"];
         let fields = self.fields(yaml, "`catch`", &known)?;
-        self.refuse_members(fields, "catch.", &[("then", "use `then` of the `try` task, or a `switch` behind it")]);
+        let then = fields.get("then").map(|y| self.then(y, id, Site::Catch));
         let filter = fields.get("errors").and_then(|y| self.error_filter(y)).unwrap_or_default();
         let variable = fields.get("as").and_then(|y| self.variable(y, "`catch.as`"));
         let variable = variable.unwrap_or_else(|| Arc::from("$error"));
@@ -43,7 +45,7 @@ impl<'a> Reader<'a> {
             let d = self.warning("retry-then-do", member.key_span, message);
             d.hint = Some("here retries come first, then `do`; to be portable, nest two `try` tasks".into());
         }
-        Some(Catch { filter, when, except_when, retry, body })
+        Some(Catch { filter, when, except_when, retry, body, then })
     }
 
     fn error_filter(&mut self, yaml: &'a Yaml) -> Option<ErrorFilter> {
@@ -77,7 +79,7 @@ impl<'a> Reader<'a> {
         match self.components.retries.get_mut(name) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.retry(shared, within)
             }
             None => {
@@ -94,7 +96,7 @@ impl<'a> Reader<'a> {
         let fields = self.fields(yaml, "`retry`", &["when", "exceptWhen", "delay", "backoff", "limit", "jitter"])?;
         let when = fields.get("when").and_then(|y| self.condition(y, "`retry.when`", within));
         let except_when = fields.get("exceptWhen").and_then(|y| self.condition(y, "`retry.exceptWhen`", within));
-        let delay = fields.get("delay").and_then(|y| self.fixed_span(y, "`retry.delay`"));
+        let delay = fields.get("delay").and_then(|y| self.span(y, "`retry.delay`", within));
         let backoff = fields.get("backoff").and_then(|y| self.backoff(y)).unwrap_or(Backoff::Constant);
         if let (Some(member), None) = (fields.member("backoff"), fields.get("delay")) {
             let d = self.warning(
@@ -106,11 +108,14 @@ impl<'a> Reader<'a> {
         }
         let jitter = fields.get("jitter").and_then(|y| {
             let fields = self.fields(y, "`retry.jitter`", &["from", "to"])?;
-            let from =
-                self.required(fields, "from", "`retry.jitter`").and_then(|y| self.fixed_span(y, "`retry.jitter.from`"));
+            let from = self
+                .required(fields, "from", "`retry.jitter`")
+                .and_then(|y| self.span(y, "`retry.jitter.from`", within));
             let to =
-                self.required(fields, "to", "`retry.jitter`").and_then(|y| self.fixed_span(y, "`retry.jitter.to`"));
-            if from.zip(to).is_some_and(|(from, to)| from > to) {
+                self.required(fields, "to", "`retry.jitter`").and_then(|y| self.span(y, "`retry.jitter.to`", within));
+            if let (Some(Span::Fixed(from)), Some(Span::Fixed(to))) = (&from, &to)
+                && from > to
+            {
                 self.error("out-of-range", y.mark, "`retry.jitter`: `from` is longer than `to`");
             }
             from.zip(to)
@@ -123,7 +128,7 @@ impl<'a> Reader<'a> {
         let attempt_max = attempt.and_then(|f| f.get("duration"));
         let attempt_max = attempt_max.and_then(|y| self.fixed_span(y, "`retry.limit.attempt.duration`"));
         let total = limit.and_then(|f| f.get("duration"));
-        let total_max = total.and_then(|y| self.fixed_span(y, "`retry.limit.duration`"));
+        let total_max = total.and_then(|y| self.span(y, "`retry.limit.duration`", within));
         let limited = total.is_some() || attempt.is_some_and(|f| f.get("count").is_some());
         if !limited {
             let message = format!("`retry` has no limit: it gives up after {RETRIES_DEFAULT} retries");
@@ -134,7 +139,7 @@ impl<'a> Reader<'a> {
         Some(Retry {
             when,
             except_when,
-            delay: delay.unwrap_or_default(),
+            delay: delay.unwrap_or(Span::Fixed(Duration::ZERO)),
             backoff,
             jitter,
             retries_max: count.and_then(|n| u32::try_from(n).ok()).unwrap_or(otherwise),
@@ -194,7 +199,7 @@ impl<'a> Reader<'a> {
         match self.components.errors.get_mut(text) {
             Some(entry) => {
                 entry.used = true;
-                let shared = entry.yaml;
+                let shared = &entry.member.value;
                 self.problem(shared, within).map(|error| Action::Raise { error })
             }
             None => {

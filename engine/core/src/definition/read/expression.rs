@@ -78,8 +78,10 @@ impl<'a> Reader<'a> {
 
     /// The same for a value that was made of `yaml`.
     pub fn template_of(&mut self, yaml: &'a Yaml, value: &crate::Value, within: &Within) -> Option<Template> {
-        self.lookalikes(yaml, within);
-        match Template::compile(value, &names(within)) {
+        if !self.loose {
+            self.lookalikes(yaml, within);
+        }
+        match Template::compile_in(value, &names(within), self.loose) {
             Ok(template) => {
                 self.forbidden(template.uses(), yaml);
                 Some(template)
@@ -97,7 +99,7 @@ impl<'a> Reader<'a> {
     /// A value that must be one `${ … }`.
     pub fn whole_expression(&mut self, yaml: &'a Yaml, what: &str, within: &Within) -> Option<Template> {
         let text = yaml.text()?;
-        if expression::expression_source(text).is_none() {
+        if expression::expression_source(text).is_none() && !self.loose {
             let d =
                 self.error("wrong-type", yaml.mark, format!("{what}: found a text, expected an object or `${{ … }}`"));
             d.hint = Some(format!("an expression stands in `${{ … }}` here: '${{ {} }}'", text.trim()));
@@ -117,7 +119,8 @@ impl<'a> Reader<'a> {
     /// A literal span of time.
     pub fn fixed_span(&mut self, yaml: &'a Yaml, what: &str) -> Option<std::time::Duration> {
         if yaml.text().is_some_and(|t| expression::expression_source(t).is_some()) {
-            self.not_yet(yaml.mark, &format!("an expression for {what}"), "give a literal duration such as `PT30S`");
+            let d = self.error("computed-duration", yaml.mark, format!("{what}: found an expression"));
+            d.label = Some("expected a literal duration such as `PT30S`".into());
             return None;
         }
         match duration::from_value(&yaml.value) {

@@ -2,11 +2,33 @@
 
 use std::sync::Arc;
 
+use super::expression::names;
 use super::shape::Fields;
+use super::task::Site;
 use super::{Reader, Within};
+use crate::Value;
+use crate::definition::diagnostic::Span;
 use crate::definition::plan::{Action, Case, For, NodeId, Then};
 use crate::definition::yaml::Yaml;
-use crate::expression::{Global, Program};
+use crate::expression::{Global, Program, expression_source};
+
+/// A value with expressions inside as one expression. JSON is an expression that gives itself, but for the interpolation that
+/// a `\\(` in a text would begin; JSON texts have no such escape.
+fn as_expression(value: &Value) -> String {
+    match value {
+        Value::Arr(items) => format!("[{}]", items.iter().map(as_expression).collect::<Vec<_>>().join(", ")),
+        Value::Obj(members) => {
+            let member = |(k, v): (&Arc<str>, &Value)| format!("{}: {}", Value::Str(k.clone()), as_expression(v));
+            format!("{{{}}}", members.iter().map(member).collect::<Vec<_>>().join(", "))
+        }
+        // What an expression inside of a template gives is its first output, or null.
+        Value::Str(text) => match expression_source(text) {
+            Some(inner) => format!("first(({inner}), null)"),
+            None => value.to_json(),
+        },
+        other => other.to_json(),
+    }
+}
 
 impl<'a> Reader<'a> {
     /// `for`, `while`, `do`
@@ -33,7 +55,7 @@ impl<'a> Reader<'a> {
                 Vec::new()
             }
         };
-        Some(Action::For(For { items: items?, condition, body }))
+        Some(Action::For(For { items: items?, condition, body, gather: false }))
     }
 
     /// `for.in`: an expression, or a literal list.
@@ -41,15 +63,9 @@ impl<'a> Reader<'a> {
         if yaml.items().is_none() {
             return self.condition(yaml, "`for.in`", within);
         }
-        let text = yaml.value.to_json();
-        if text.contains("${") {
-            let instead = "make the list with an expression: in: '${ [.a, .b] }'";
-            self.not_yet(yaml.mark, "an expression inside of a literal list in `for.in`", instead);
-            return None;
-        }
-        // JSON is an expression that gives itself, but for the interpolation that a `\(` in a text would begin;
-        // JSON texts have no such escape.
-        Program::compile(&text, &[]).ok()
+        // Says what is wrong with an expression inside, at its place.
+        self.template(yaml, within)?;
+        Program::compile(&as_expression(&yaml.value), &names(within)).ok()
     }
 
     /// The name of a variable, with its `$`.
@@ -91,7 +107,7 @@ impl<'a> Reader<'a> {
             self.error("empty-list", yaml.mark, "`switch` has no cases");
         }
         let within = Within { parent: id, pointer: String::new(), locals: self.node(id).locals.clone() };
-        let (mut cases, mut default): (Vec<Case>, Option<(Case, u32)>) = (Vec::new(), None);
+        let (mut cases, mut default): (Vec<Case>, Option<(Case, Span)>) = (Vec::new(), None);
         let mut names: Vec<&str> = Vec::new();
         let mut thens = Vec::new();
         for item in items {
@@ -119,19 +135,19 @@ impl<'a> Reader<'a> {
                     cases.push(case(when));
                 }
                 None => {
-                    if let Some((_, line)) = &default {
-                        let note = format!("the first one is in line {line}");
+                    if let Some((_, first)) = &default {
+                        let first = *first;
                         let d = self.error(
                             "several-defaults",
                             member.key_span,
                             format!("{what} has no `when`, and is not the only one"),
                         );
                         d.label = Some("a second default".into());
-                        d.notes.push(note);
+                        d.relate(first, "the first one");
                         continue;
                     }
                     thens.push((then, None));
-                    default = Some((case(None), member.key_span.line));
+                    default = Some((case(None), member.key_span));
                 }
             }
         }
@@ -141,7 +157,7 @@ impl<'a> Reader<'a> {
         for (yaml, index) in thens {
             let index = index.unwrap_or(last);
             if let Some(yaml) = yaml {
-                let then = self.then(yaml, id, Some(index));
+                let then = self.then(yaml, id, Site::Case(index));
                 if let Some(case) = cases.get_mut(index) {
                     case.then = then;
                 }

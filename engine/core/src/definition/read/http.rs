@@ -11,7 +11,7 @@ use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::Class;
 use crate::definition::diagnostic::Span;
-use crate::definition::plan::Call;
+use crate::definition::plan::{Call, Conditions};
 use crate::definition::resolve::Reference;
 use crate::definition::yaml::{Member, Yaml, position};
 use crate::value::Map;
@@ -77,7 +77,7 @@ impl<'a> Reader<'a> {
         }
         operation.class = class;
         let with = self.arguments_of(with, &value, within)?;
-        Some(Call { operation, with })
+        Some(Call { operation, with, conditions: Conditions::default() })
     }
 
     fn method(&mut self, yaml: &'a Yaml) -> Option<(&'static str, Class)> {

@@ -146,8 +146,8 @@ impl<'a> Reader<'a> {
         out
     }
 
-    /// `foreach`: one inner task, a list, for each event.
-    fn foreach(&mut self, id: NodeId, yaml: &'a Yaml, within: &Within) -> Vec<NodeId> {
+    /// `foreach`: one inner task, a list, for each event or message.
+    pub fn foreach(&mut self, id: NodeId, yaml: &'a Yaml, within: &Within) -> Vec<NodeId> {
         let Some(fields) = self.fields(yaml, "`foreach`", &["item", "at", "do", "output", "export"]) else {
             return Vec::new();
         };

@@ -7,7 +7,7 @@
 //! - `expression`: conditions, filters and templates, with errors at their very place.
 //! - `document`, `metadata`, `schedule`, `components`: the head of a document.
 //! - `task`: lists of tasks and what all tasks have in common; `data`: input, output, export, set.
-//! - `call`, `http`, `decide`; `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit), `listen`.
+//! - `call`, `function`, `http`, `protocol`, `decide`, `run`; `resource` (documents at an address); `flow` (do, for, fork, switch); `error` (try, raise, retry); `event` (emit), `listen`.
 //!
 //! A construct that is part of the language but not built is refused by [`Reader::not_yet`]; grep for it to see what is
 //! missing.
@@ -21,16 +21,23 @@ mod document;
 mod error;
 mod event;
 mod expression;
+mod extension;
 mod flow;
+mod function;
 mod http;
 mod listen;
 mod metadata;
+mod protocol;
+mod resource;
 mod run;
 mod schedule;
 mod shape;
 mod task;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use typed_arena::Arena;
 
 use self::components::Components;
 use self::task::Jump;
@@ -38,8 +45,9 @@ use super::Environment;
 use super::diagnostic::{Diagnostic, Severity, Span};
 use super::plan::{Action, Node, NodeId, OnUnknown, Pin, Plan, Then};
 use super::resolve;
-use super::yaml::{FOUND_MAX, Yaml};
+use super::yaml::{FOUND_MAX, Member, Yaml};
 use crate::Value;
+use crate::resource::Resource;
 
 /// Reads one document.
 pub struct Reader<'a> {
@@ -55,8 +63,19 @@ pub struct Reader<'a> {
     spare: Option<Diagnostic>,
     /// Whether `$secrets` may be mentioned in what is being read: it is evaluated when a call is made.
     may_seal: bool,
+    /// `evaluate.mode`: whether texts without `${ … }` may be expressions.
+    loose: bool,
     /// Jumps out of the tasks of the list that is being read.
     jumps: Vec<Jump<'a>>,
+    /// Names of the functions whose bodies are being read, outermost first.
+    calling: Vec<String>,
+    /// The task whose extensions are being read.
+    subject: Option<NodeId>,
+    /// The documents that were wanted and found.
+    resources: BTreeMap<Arc<str>, Arc<Resource>>,
+    /// Texts of functions from elsewhere, and the tasks that they hold.
+    texts: &'a Arena<String>,
+    members: &'a Arena<Member>,
     /// Diagnostics about jumps to nowhere, with the name that they wanted.
     lost: Vec<(usize, &'a str)>,
 }
@@ -72,6 +91,7 @@ pub struct Within {
 /// Reads a workflow: the plan, if nothing stood in the way, and all there is to say.
 pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Plan>, Vec<Diagnostic>) {
     let components = Components::default();
+    let (texts, members) = (Arena::new(), Arena::new());
     let mut reader = Reader {
         source,
         env,
@@ -83,7 +103,13 @@ pub fn workflow(source: &str, root: &Yaml, env: &dyn Environment) -> (Option<Pla
         warnings: 0,
         spare: None,
         may_seal: false,
+        loose: false,
         jumps: vec![],
+        calling: vec![],
+        subject: None,
+        resources: BTreeMap::new(),
+        texts: &texts,
+        members: &members,
         lost: vec![],
     };
     let plan = reader.document(root);
@@ -147,6 +173,7 @@ impl<'a> Reader<'a> {
             line,
             definition: yaml.value.clone(),
             locals: Arc::from([]),
+            subject: self.subject,
             condition: None,
             input_schema: None,
             output_schema: None,
@@ -188,6 +215,7 @@ impl<'a> Reader<'a> {
             document: head.document,
             nodes,
             pins,
+            resources: std::mem::take(&mut self.resources).into_values().collect(),
             secrets: std::mem::take(&mut self.components.secrets),
             start_key: head.cpd.start_key,
             default_input: head.cpd.default_input.unwrap_or_else(Value::object),

@@ -18,12 +18,23 @@ use crate::definition::yaml::{Member, Yaml};
 pub struct Jump<'a> {
     /// The task that jumps.
     pub node: NodeId,
-    /// The case of its `switch`, if it is that which jumps.
-    pub case: Option<usize>,
+    /// What of it jumps.
+    pub site: Site,
     /// The name.
     pub target: &'a str,
     /// Where it stands.
     pub span: Span,
+}
+
+/// The part of a task that has a `then`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Site {
+    /// The task.
+    Task,
+    /// A case of its `switch`.
+    Case(usize),
+    /// Its `catch`.
+    Catch,
 }
 
 /// What a list of tasks is for.
@@ -124,23 +135,31 @@ impl<'a> Reader<'a> {
         }
         match seen.get(name) {
             Some(first) => {
-                let note = format!("the first one is in line {}", first.line);
+                let first = *first;
                 let d = self.error("duplicate-task", span, format!("two tasks of one list are called `{name}`"));
                 d.label = Some("`then` could not tell them apart".into());
-                d.notes.push(note);
+                d.relate(first, "the first one");
             }
             None => drop(seen.insert(name, span)),
         }
     }
 
-    fn task(&mut self, id: NodeId, member: &'a Member, within: &Within) {
+    pub fn task(&mut self, id: NodeId, member: &'a Member, within: &Within) {
         let what = format!("task `{}`", member.key);
         let yaml = &member.value;
         let Some(members) = self.object(yaml, &what) else { return };
         let Some((keyword, extra)) = self.keyword(member, members, &what) else { return };
         let known: Vec<&str> = COMMON.into_iter().chain([keyword]).chain(extra.iter().copied()).collect();
         let Some(fields) = self.fields(yaml, &what, &known) else { return };
+        let layers = self.extensions_of(keyword, yaml);
+        let outer = id;
+        let id = if layers.is_empty() { id } else { self.extend(id, member, &layers, within) };
         self.common(id, fields, &what, within);
+        if outer != id {
+            // A task that is skipped is skipped with its extensions.
+            let condition = self.node(id).condition.take();
+            self.node(outer).condition = condition;
+        }
         let Some(action) = fields.get(keyword).and_then(|y| self.action(id, keyword, y, fields, within)) else {
             return;
         };
@@ -216,7 +235,7 @@ impl<'a> Reader<'a> {
             self.node(id).timeout = self.timeout(yaml, within);
         }
         if let Some(yaml) = fields.get("then") {
-            self.node(id).then = self.then(yaml, id, None);
+            self.node(id).then = self.then(yaml, id, Site::Task);
         }
         if let Some(yaml) = fields.get("metadata") {
             self.task_metadata(id, yaml, what, within);
@@ -243,7 +262,7 @@ impl<'a> Reader<'a> {
             "try" => self.try_catch(id, yaml, fields, within),
             "wait" => self.span(yaml, "`wait`", within).map(Action::Wait),
             "listen" => self.listen(id, yaml, fields, within),
-            _ => self.run(yaml, within),
+            _ => self.run(id, yaml, within),
         }
     }
 
@@ -256,18 +275,18 @@ impl<'a> Reader<'a> {
     }
 
     /// `then`
-    pub fn then(&mut self, yaml: &'a Yaml, node: NodeId, case: Option<usize>) -> Then {
+    pub fn then(&mut self, yaml: &'a Yaml, node: NodeId, site: Site) -> Then {
         let Some(text) = self.text(yaml, "`then`") else { return Then::Continue };
         match DIRECTIVES.iter().find(|(word, _)| *word == text) {
             Some((_, then)) => *then,
             None => {
-                self.jumps.push(Jump { node, case, target: text, span: yaml.mark });
+                self.jumps.push(Jump { node, site, target: text, span: yaml.mark });
                 Then::Continue
             }
         }
     }
 
-    fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
+    pub fn resolve(&mut self, jumps: &[Jump<'a>], list: &[(&'a Member, NodeId)], kind: ListKind) {
         let ids: BTreeMap<&str, NodeId> = list.iter().rev().map(|(m, id)| (&*m.key, *id)).collect();
         for jump in jumps {
             let target = ids.get(jump.target).copied();
@@ -279,12 +298,13 @@ impl<'a> Reader<'a> {
                 }
                 (Some(id), ListKind::Sequence) => {
                     let node = self.node(jump.node);
-                    match (&mut node.action, jump.case) {
-                        (Action::Switch(cases), Some(case)) => {
+                    match (&mut node.action, jump.site) {
+                        (Action::Switch(cases), Site::Case(case)) => {
                             if let Some(case) = cases.get_mut(case) {
                                 case.then = Then::To(id);
                             }
                         }
+                        (Action::Try { catch, .. }, Site::Catch) => catch.then = Some(Then::To(id)),
                         _ => node.then = Then::To(id),
                     }
                 }

@@ -217,3 +217,30 @@ fn the_schemas_of_the_workflow_hold_its_input_and_output() {
     let sim = Sim::start_with(&bad, json!({ "n": 1 }));
     assert!(sim.problem().detail.as_deref().is_some_and(|d| d.starts_with("the output of workflow")));
 }
+
+#[test]
+fn a_literal_list_of_a_loop_may_hold_expressions() {
+    let sim = Sim::start_with(
+        "do:
+  - l:
+      for: { each: x, in: [ { n: 1, t: 'a\\(b' }, { n: '${ .n }' }, '${ empty }', plain ] }
+      do: [ { s: { set: { seen: '${ (.seen // []) + [$x] }' } } } ]
+",
+        json!({ "n": 2 }),
+    );
+    assert_eq!(sim.output(), json!({ "seen": [{ "n": 1, "t": "a\\(b" }, { "n": 2 }, null, "plain"] }));
+}
+
+#[test]
+fn in_mode_loose_a_text_that_is_an_expression_is_one() {
+    let body = |mode: &str| {
+        format!(
+            "evaluate: {{ mode: {mode} }}\ndo:\n  - s: {{ set: {{ a: .n, b: '${{ .n + 1 }}', c: hello world, d: '.n | keys', e: plain }} }}\n"
+        )
+    };
+    let input = || json!({ "n": 1 });
+    let loose = Sim::start_with(&body("loose"), input());
+    assert_eq!(loose.output(), json!({ "a": 1, "b": 2, "c": "hello world", "d": ".n | keys", "e": "plain" }));
+    let strict = Sim::start_with(&body("strict"), input());
+    assert_eq!(strict.output(), json!({ "a": ".n", "b": 2, "c": "hello world", "d": ".n | keys", "e": "plain" }));
+}

@@ -272,3 +272,60 @@ fn variables_of_loops_are_seen_in_catch_do() {
     sim.answer("a", failed(500));
     assert_eq!(sim.output(), json!({ "x": 5, "s": 500 }));
 }
+
+#[test]
+fn catch_then_says_where_to_go_after_an_error_and_only_then() {
+    let body = |fails: bool| {
+        format!(
+            "do:
+  - guarded:
+      try: [ {{ t: {{ if: '{fails}', raise: {{ error: {{ type: 'https://t.example/e', status: 400 }} }} }} }} ]
+      catch: {{ do: [ {{ c: {{ set: {{ caught: true }} }} }} ], then: end }}
+      then: after
+  - never: {{ set: {{ never: true }} }}
+  - after: {{ set: '${{ . + {{ after: true }} }}' }}
+"
+        )
+    };
+    assert_eq!(Sim::start(&body(true)).output(), json!({ "caught": true }));
+    assert_eq!(Sim::start(&body(false)).output(), json!({ "after": true }));
+    let swallowed = Sim::start(
+        "do:
+  - guarded:
+      try: [ { t: { raise: { error: { type: 'https://t.example/e', status: 400 } } } } ]
+      catch: { retry: { limit: { attempt: { count: 0 } } }, then: last }
+  - never: { set: { never: true } }
+  - last: { set: { last: true } }
+",
+    );
+    assert_eq!(swallowed.output(), json!({ "last": true }), "exhausted retries do not raise where `then` is there");
+}
+
+#[test]
+fn a_retry_may_compute_its_delay() {
+    let mut sim = Sim::start_with(
+        "do:
+  - guarded:
+      try: [ { t: { call: test.put, with: {} } } ]
+      catch:
+        retry: { delay: '${ .wait }', backoff: { linear: {} }, limit: { attempt: { count: 2 }, duration: '${ .most }' } }
+",
+        json!({ "wait": "PT2S", "most": { "seconds": 30 } }),
+    );
+    sim.answer("t", failed(503));
+    assert_eq!(sim.next_timer(), secs(2));
+    sim.answer("t", failed(503));
+    assert_eq!(sim.next_timer(), secs(4));
+    sim.answer("t", ok(json!(1)));
+    assert_eq!(sim.output(), json!(1));
+    let mut wrong = Sim::start_with(
+        "do:
+  - guarded:
+      try: [ { t: { call: test.put, with: {} } } ]
+      catch: { retry: { delay: '${ .wait }', limit: { attempt: { count: 2 } } } }
+",
+        json!({ "wait": "soon" }),
+    );
+    wrong.answer("t", failed(503));
+    assert!(wrong.detail().contains("retry.delay"), "{}", wrong.detail());
+}

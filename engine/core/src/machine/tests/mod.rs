@@ -4,6 +4,7 @@
 mod calls;
 mod data;
 mod errors;
+mod extensions;
 mod flow;
 mod forks;
 mod listen;
