@@ -182,11 +182,11 @@ pub(super) fn restore<'s>(t: Term<&'s str>) -> Result<Term<&'s str>> {
     })
 }
 
-fn all<'s>(terms: Vec<Term<&'s str>>) -> Result<Vec<Term<&'s str>>> {
+fn all(terms: Vec<Term<&str>>) -> Result<Vec<Term<&str>>> {
     terms.into_iter().map(restore).collect()
 }
 
-fn restore_pattern<'s>(p: Pattern<&'s str>) -> Result<Pattern<&'s str>> {
+fn restore_pattern(p: Pattern<&str>) -> Result<Pattern<&str>> {
     Ok(match p {
         Pattern::Var(_) => p,
         Pattern::Arr(items) => Pattern::Arr(items.into_iter().map(restore_pattern).collect::<Result<_>>()?),
