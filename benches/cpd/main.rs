@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "printing figures is what it is for")]
 
 mod append;
+mod expressions;
 mod job;
 mod meter;
 mod register;
@@ -30,6 +31,9 @@ fn main() {
     }
     if wanted("turns") {
         replay::turns(&mut report);
+    }
+    if wanted("expressions") {
+        expressions::expressions(&mut report);
     }
     if wanted("job") {
         job::job(&mut report);

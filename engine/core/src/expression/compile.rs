@@ -13,11 +13,12 @@ use jaq_core::Filter;
 use jaq_core::load::lex::{self, Lexer, StrPart, Tok, Token};
 use jaq_core::load::parse::{self, BinaryOp, Def, Parser, Pattern, Term};
 use jaq_core::load::{Arena, File, Loader};
-use jaq_core::path::{Part, Path};
+use jaq_core::path::{Opt, Part, Path};
 
 use super::error::CompileError;
 use super::library::{Signature, library};
-use super::natives::Kind;
+use super::natives::{self, Kind};
+use super::precedence::{self, Chained};
 use super::print::head;
 
 /// The longest source. Data belongs beside an expression, not into it.
@@ -66,7 +67,21 @@ pub(super) fn parse(source: &str) -> Result<Vec<Token<&str>>, CompileError> {
 
 /// Parses tokens to a term.
 pub(super) fn term<'s>(source: &'s str, tokens: &[Token<&'s str>]) -> Result<Term<&'s str>, CompileError> {
-    Parser::new(tokens).parse(|p| p.term()).map_err(|errors| parse_error(source, &errors))
+    let parsed = Parser::new(tokens).parse(|p| p.term()).map_err(|errors| parse_error(source, &errors))?;
+    if !precedence::matters(tokens) {
+        return Ok(parsed);
+    }
+    // What parsed without the marks parses with them.
+    let marked = precedence::marked(tokens);
+    let parsed = Parser::new(&marked).parse(|p| p.term()).map_err(|errors| parse_error(source, &errors))?;
+    precedence::restore(parsed).map_err(|Chained(what)| {
+        let message = format!("{what} needs parentheses");
+        CompileError::new(
+            message,
+            0..source.len(),
+            "write `(a == b) == c`, `.a = (.b = c)`, or join two updates with `|`",
+        )
+    })
 }
 
 fn weight(tokens: &[Token<&str>]) -> usize {
@@ -113,6 +128,7 @@ fn lex_error(source: &str, errors: Vec<lex::Error<&str>>) -> CompileError {
         (lex::Expect::Token, ")" | "]" | "}") => "there is no opening bracket for this one",
         (lex::Expect::Delim(_), _) => "close what was opened",
         (lex::Expect::Escape, _) => "escapes are \\n \\t \\r \\b \\f \\\\ \\/ \\\" \\uXXXX and \\(…)",
+        (lex::Expect::Unicode, _) => "a character that takes two \\u escapes is written as itself",
         _ => "see the manual of jq 1.8",
     };
     let expected = match expected {
@@ -210,8 +226,8 @@ fn simple(path: &Term<&str>) -> bool {
         Term::Path(base, path) => {
             simple(base)
                 && path.0.iter().all(|(part, _)| match part {
-                    Part::Index(i) => single(i),
-                    Part::Range(from, upto) => from.iter().chain(upto).all(single),
+                    Part::Index(i) => single_key(i),
+                    Part::Range(from, upto) => from.iter().chain(upto).all(single_key),
                 })
         }
         Term::BinOp(l, BinaryOp::Pipe(None), r) => simple(l) && simple(r),
@@ -221,16 +237,16 @@ fn simple(path: &Term<&str>) -> bool {
 }
 
 /// Whether a key of a path has one value, as far as its form tells.
-fn single(key: &Term<&str>) -> bool {
+fn single_key(key: &Term<&str>) -> bool {
     match key {
         Term::Num(_) | Term::Str(..) | Term::Var(_) => true,
-        Term::Neg(t) => single(t),
+        Term::Neg(t) => single_key(t),
         Term::Path(base, path) => {
             matches!(**base, Term::Id | Term::Var(_))
                 && path.0.iter().all(|(part, _)| match part {
-                    Part::Index(i) => single(i),
+                    Part::Index(i) => single_key(i),
                     Part::Range(from, upto) => {
-                        (from.is_some() || upto.is_some()) && from.iter().chain(upto).all(single)
+                        (from.is_some() || upto.is_some()) && from.iter().chain(upto).all(single_key)
                     }
                 })
         }
@@ -334,7 +350,8 @@ fn meter(t: Term<&str>) -> Term<&str> {
         Term::BinOp(l, op, r) => update(each(l), op, each(r)),
         Term::Label(name, t) => Term::Label(name, each(t)),
         Term::Fold(name, from, p, args) => {
-            Term::Fold(name, each(from), meter_pattern(p), args.into_iter().map(meter).collect())
+            let args = args.into_iter().map(meter).collect();
+            Term::Fold(name, each(from), meter_pattern(p), fold(name, args))
         }
         Term::TryCatch(t, catch) => Term::TryCatch(each(t), catch.map(each)),
         Term::IfThenElse(cases, otherwise) => {
@@ -360,6 +377,83 @@ fn meter(t: Term<&str>) -> Term<&str> {
             };
             Term::Path(each(t), Path(path.0.into_iter().map(|(p, opt)| (part(p), opt)).collect()))
         }
+    }
+}
+
+/// The arguments of `reduce` and `foreach`. In jq the next state is the last output of the update, null if there is none; the
+/// interpreter goes on with each of them. So where an update may have another number of outputs than one, `reduce` takes the
+/// last of them all, and the state of `foreach` is the array of them.
+fn fold<'s>(name: &str, args: Vec<Term<&'s str>>) -> Vec<Term<&'s str>> {
+    let all = |t| Term::Arr(Some(Box::new(t)));
+    let last = |t| {
+        let end = Part::Index(Term::Neg(Box::new(Term::Num("1"))));
+        Term::Path(Box::new(t), Path(vec![(end, Opt::Essential)]))
+    };
+    let mut args = args.into_iter();
+    match (args.next(), args.next(), args.next()) {
+        (Some(init), Some(update), None) if name == "reduce" && !single(&update) => vec![init, last(all(update))],
+        (Some(init), Some(update), extract) if name == "foreach" && !single(&update) => {
+            let states = Term::Path(Box::new(Term::Id), Path(vec![(Part::Range(None, None), Opt::Essential)]));
+            let extract = match extract {
+                Some(extract) => pipe(states, extract),
+                None => states,
+            };
+            vec![pipe(init, all(Term::Id)), all(pipe(last(Term::Id), update)), extract]
+        }
+        (init, update, extract) => [init, update, extract].into_iter().flatten().collect(),
+    }
+}
+
+/// Whether a term has one output unless it fails, as far as its form tells.
+fn single(t: &Term<&str>) -> bool {
+    match t {
+        Term::Id | Term::Num(_) | Term::Var(_) | Term::Arr(_) => true,
+        Term::Str(_, parts) => parts.iter().all(|p| match p {
+            StrPart::Term(t) => single(t),
+            StrPart::Str(_) | StrPart::Char(_) => true,
+        }),
+        Term::Obj(members) => members.iter().all(|(k, v)| single(k) && v.iter().all(single)),
+        Term::Neg(t) => single(t),
+        Term::BinOp(l, op, r) => match op {
+            BinaryOp::Pipe(Some(Pattern::Var(_)) | None)
+            | BinaryOp::Math(_)
+            | BinaryOp::Cmp(_)
+            | BinaryOp::And
+            | BinaryOp::Or => single(l) && single(r),
+            // One output for each of the right side, whatever the paths; `|=` takes the first.
+            BinaryOp::Assign | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt => single(r),
+            BinaryOp::Update => true,
+            BinaryOp::Pipe(Some(_)) | BinaryOp::Comma | BinaryOp::Alt => false,
+        },
+        Term::IfThenElse(cases, otherwise) => {
+            cases.iter().all(|(c, t)| single(c) && single(t)) && otherwise.iter().all(|t| single(t))
+        }
+        Term::Fold(name, _, _, args) => *name == "reduce" && args.iter().all(single),
+        Term::Call(name, args) => {
+            let one = natives::find(name, args.len()).is_some_and(|e| e.of_input.is_some())
+                || matches!(
+                    (*name, args.len()),
+                    ("map" | "map_values" | "del" | "add", 1) | ("setpath" | "_assign" | "_modify", 2)
+                );
+            // What these have of an argument goes into their one output.
+            one && match *name {
+                "map" | "map_values" | "del" | "add" | "_modify" => true,
+                "_assign" => args.last().is_some_and(single),
+                _ => args.iter().all(single),
+            }
+        }
+        Term::Path(base, path) => {
+            single(base)
+                && path.0.iter().all(|(part, opt)| {
+                    matches!(opt, Opt::Essential)
+                        && match part {
+                            Part::Index(i) => single(i),
+                            Part::Range(None, None) => false,
+                            Part::Range(from, upto) => from.iter().chain(upto).all(single),
+                        }
+                })
+        }
+        Term::Recurse | Term::Label(..) | Term::Break(_) | Term::TryCatch(..) | Term::Def(..) => false,
     }
 }
 

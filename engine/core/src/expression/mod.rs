@@ -25,7 +25,7 @@
 //! - Run data is shared with the interpreter, never converted.
 //! - Nothing is ever evaluated that was not compiled by a caller: data are data.
 //!
-//! What differs from jq 1.8 is listed in `docs/decisions/0003-expressions.md`.
+//! What differs from jq 1.8 is listed in `docs/expressions.md`.
 
 mod compile;
 mod error;
@@ -36,6 +36,7 @@ mod meter;
 mod natives;
 mod ops;
 mod order;
+mod precedence;
 mod print;
 mod resolve;
 pub mod shape;

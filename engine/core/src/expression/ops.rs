@@ -205,12 +205,12 @@ pub(super) fn neg(v: &Value) -> Op {
     }
 }
 
-/// The place of index `i` in an array of `len`, counted from the end if negative; fractions round down.
+/// The place of index `i` in an array of `len`, counted from the end if negative; fractions are cut off.
 pub(super) fn place(i: Num, len: usize) -> Option<usize> {
     let i = match i {
         Num::Int(i) => i,
         Num::Float(f) if f.is_nan() => return None,
-        Num::Float(f) => f.floor() as i64,
+        Num::Float(f) => f as i64,
     };
     let i = if i < 0 { i.checked_add(i64::try_from(len).ok()?)? } else { i };
     usize::try_from(i).ok()
@@ -256,7 +256,7 @@ pub(super) fn index(v: &Value, k: &Value) -> Op {
 /// Where `part` begins in `whole`.
 pub(super) fn occurrences(whole: &[Value], part: &[Value]) -> Op {
     if part.is_empty() {
-        return Ok(Value::Null);
+        return Ok(Value::from(Vec::new()));
     }
     if !burn(whole.len() as u64) {
         return spent();

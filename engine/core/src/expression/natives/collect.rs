@@ -113,6 +113,8 @@ fn reverse(v: &Value) -> Op {
             Ok(a.iter().rev().cloned().collect())
         }
         (_, Value::Num(n)) if n.as_f64() == 0.0 => Ok(Value::from(Vec::new())),
+        // jq begins at the end.
+        (v, Value::Num(n)) => ops::item(v, Num::Float(n.as_f64() - 1.0)).cloned(),
         (v, _) => ops::item(v, Num::Int(0)).cloned(),
     }
 }
@@ -214,9 +216,18 @@ fn flat(v: &Value, depth: f64) -> Op {
 }
 
 fn to_entries(v: &Value) -> Op {
-    let Value::Obj(m) = v else { return unfit(v, "has no keys") };
-    copying(m.len() * 3)?;
-    Ok(m.iter().map(|(k, v)| Value::from([("key", Value::Str(k.clone())), ("value", v.clone())])).collect())
+    let entry = |k: Value, v: &Value| Value::from([("key", k), ("value", v.clone())]);
+    match v {
+        Value::Obj(m) => {
+            copying(m.len() * 3)?;
+            Ok(m.iter().map(|(k, v)| entry(Value::Str(k.clone()), v)).collect())
+        }
+        Value::Arr(a) => {
+            copying(a.len() * 3)?;
+            Ok(a.iter().enumerate().map(|(i, v)| entry(Value::from(i), v)).collect())
+        }
+        v => unfit(v, "has no keys"),
+    }
 }
 
 /// Takes the key from the first of `key`, `Key`, `name`, `Name` that is not false, the value from `value` or `Value`.

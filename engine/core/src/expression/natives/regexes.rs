@@ -141,7 +141,13 @@ fn describe(regex: &Regex, captures: &Captures<'_>, chars: &mut Chars<'_>) -> Va
             None => (Value::from(-1_i64), 0, Value::Null),
         };
         let name = name.map_or(Value::Null, Value::from);
-        Value::from([("offset", offset), ("length", Value::from(length)), ("string", string), ("name", name)])
+        let length = Value::from(length);
+        // In the order in which jq has them, which differs for a group that is not in the match.
+        if string.is_null() {
+            Value::from([("offset", offset), ("string", string), ("length", length), ("name", name)])
+        } else {
+            Value::from([("offset", offset), ("length", length), ("string", string), ("name", name)])
+        }
     });
     let groups: Value = groups.collect();
     Value::from([

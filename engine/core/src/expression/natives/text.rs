@@ -39,8 +39,8 @@ pub(super) static TABLE: &[Entry] = &[
     value!("join" / 1 => |v: &Value, [sep]: [&Value; 1]| join(v, sep)),
 ];
 
-const DOWNCASE: &str = "ascii_downcase input must be a string";
-const UPCASE: &str = "ascii_upcase input must be a string";
+const DOWNCASE: &str = "explode input must be a string";
+const UPCASE: &str = "explode input must be a string";
 const TRIM: &str = "trim input must be a string";
 
 fn str_of<'v>(v: &'v Value, otherwise: &str) -> Op<&'v str> {
@@ -76,7 +76,7 @@ fn fromjson(v: &Value) -> Op {
         return spent();
     }
     match s.trim() {
-        "" => Ok(Value::Null),
+        "" => fault(format!("Expected JSON value (while parsing '{s}')")),
         "nan" | "NaN" => Ok(Value::from(f64::NAN)),
         _ => Value::from_json(s.as_bytes()).or_else(|e| fault(format!("{e} (while parsing '{}')", preview(v)))),
     }
@@ -163,7 +163,7 @@ fn join(v: &Value, sep: &Value) -> Op {
 /// Where `part` begins in `s`, in characters; occurrences may overlap.
 pub(super) fn occurrences(s: &str, part: &str) -> Op {
     if part.is_empty() {
-        return Ok(Value::Null);
+        return Ok(Value::from(Vec::new()));
     }
     if !burn_bytes(s.len()) || !admit(part.len()) {
         return spent();

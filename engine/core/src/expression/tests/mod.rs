@@ -2,6 +2,7 @@
 //! the two ways to run.
 
 mod errors;
+mod golden;
 mod idioms;
 mod limits;
 mod properties;
