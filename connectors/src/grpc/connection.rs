@@ -15,6 +15,7 @@ use std::{fmt, io};
 
 use bytes::Bytes;
 use cpd_connector_api::{Problem, Standard, json};
+use h2::Reason;
 use h2::client::{self, SendRequest};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -85,9 +86,7 @@ impl Dialer {
         };
         let (sender, connection) = builder.handshake(io).await.map_err(no_http2)?;
         let mut made = Connection { sender: Some(sender), driver: Box::pin(connection) };
-        if let Some(mut ping) = made.driver.ping_pong() {
-            made.drive(ping.ping(h2::Ping::opaque())).await.map_err(no_http2)?;
-        }
+        made.greet().await.map_err(no_http2)?;
         Ok(made)
     }
 
@@ -130,6 +129,17 @@ impl Connection {
     /// What sends requests; once.
     pub fn sender(&mut self) -> Option<SendRequest<Bytes>> {
         self.sender.take()
+    }
+
+    /// Waits until the other side has shown that it speaks HTTP/2.
+    async fn greet(&mut self) -> Result<(), h2::Error> {
+        let Some(mut ping) = self.driver.ping_pong() else { return Ok(()) };
+        // What waits for a ping does not hear of the connection's end.
+        tokio::select! {
+            biased;
+            pong = ping.ping(h2::Ping::opaque()) => pong.map(drop),
+            ended = &mut self.driver => Err(ended.err().unwrap_or_else(|| Reason::PROTOCOL_ERROR.into())),
+        }
     }
 
     /// Runs work that waits for the connection, and the connection with it.
