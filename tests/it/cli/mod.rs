@@ -16,6 +16,7 @@ mod operate;
 mod replay;
 mod run;
 mod server;
+mod validate;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -103,6 +104,7 @@ impl Place {
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory");
         std::fs::write(&path, content).expect("a file");
         path
     }
