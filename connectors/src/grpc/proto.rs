@@ -260,6 +260,7 @@ mod tests {
             ("openapi: 3.1.0\n", "line 1:1: "),
             ("syntax = \"proto3\";\nmessage A {\n  string a = 1\n}", "line 4:1: "),
             ("syntax = \"proto3\";\nmessage A { Missing a = 1; }", "line 2:"),
+            ("edition = \"2023\";\nmessage A {}", "line 1:1: "),
             (
                 "syntax = \"proto3\";\nimport \"google/api/annotations.proto\";",
                 "an import of \"google/api/annotations.proto\"",
