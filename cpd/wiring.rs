@@ -15,6 +15,8 @@ use cpd_connectors::asyncapi::AsyncApi;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
+#[cfg(feature = "grpc")]
+use cpd_connectors::grpc::Grpc;
 use cpd_connectors::http::{Http, HttpClient, resource};
 use cpd_connectors::mcp::Mcp;
 use cpd_connectors::openapi::OpenApi;
@@ -113,6 +115,8 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
         Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
         Arc::new(OpenApi::new(authenticator.clone())),
+        #[cfg(feature = "grpc")]
+        Arc::new(Grpc::new(authenticator.clone())),
         Arc::new(AsyncApi::new(config.connectors.asyncapi.clone(), &authenticator)),
         Arc::new(Process::new(config.connectors.process.clone(), Launcher::this_program(), Arc::new(ConnectorClock))),
         Arc::new(Http::over(authenticator)),

@@ -5,6 +5,7 @@
 //! - [`authentication`]: who a call says that it is, for every connector that speaks HTTP.
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
 //! - [`openapi`]: operations that an OpenAPI or Swagger document describes.
+//! - `grpc` (feature `grpc`): methods of gRPC services that a proto file describes.
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
 //! - [`a2a`]: other agents, by the Agent2Agent protocol.
@@ -20,6 +21,8 @@ pub mod atlas;
 pub mod authentication;
 mod document;
 pub mod drift;
+#[cfg(feature = "grpc")]
+pub mod grpc;
 pub mod http;
 pub mod mcp;
 pub mod openapi;

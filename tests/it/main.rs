@@ -5,6 +5,8 @@
 mod agents;
 mod cli;
 mod crash;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod openapi;
 mod real;
 mod support;

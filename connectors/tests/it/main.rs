@@ -9,6 +9,8 @@ mod authority;
 mod bad_answers;
 mod conformance;
 mod digest;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod http;
 mod http_full;
 mod loopback;

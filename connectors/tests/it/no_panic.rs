@@ -54,12 +54,14 @@ fn inputs(spec: &OperationSpec) -> impl Strategy<Value = Value> + use<> {
 fn no_input_makes_a_connector_panic() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let sandbox = runtime.block_on(sandbox());
-    let connectors: [Box<dyn Connector>; 5] = [
+    let connectors: Vec<Box<dyn Connector>> = vec![
         Box::new(http()),
         Box::new(OpenApi::new(authenticator(HttpConfig::default()))),
         Box::new(atlas(&sandbox, client(HttpConfig::default()))),
         Box::new(agent(&sandbox, client(HttpConfig::default()))),
         Box::new(crate::asyncapi::connector()),
+        #[cfg(feature = "grpc")]
+        Box::new(cpd_connectors::grpc::Grpc::new(authenticator(HttpConfig::default()))),
     ];
     // At an address that the words above make, so that it is found now and then.
     let document = pinned("http://127.0.0.1:1/", "swagger: '2.0'\npaths: { /x: { get: { operationId: post } } }");

@@ -15,7 +15,13 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::*;
 
 /// An authority's certificate as PEM, and a server of `localhost` that it vouches for.
-fn authority() -> (String, TlsAcceptor) {
+pub fn authority() -> (String, TlsAcceptor) {
+    let (pem, config) = authority_config();
+    (pem, TlsAcceptor::from(Arc::new(config)))
+}
+
+/// The same, with a server that is yet to be set up.
+pub fn authority_config() -> (String, ServerConfig) {
     let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
@@ -30,7 +36,7 @@ fn authority() -> (String, TlsAcceptor) {
         .with_no_client_auth()
         .with_single_cert(vec![CertificateDer::from(leaf.der().to_vec())], key)
         .unwrap();
-    (pem, TlsAcceptor::from(Arc::new(config)))
+    (pem, config)
 }
 
 /// Answers each connection with one `{"ok":true}`.

@@ -1,5 +1,5 @@
 //! The real parts of the tests: an MLflow server, a training service that trains, the German credit data, an MCP server, an A2A agent,
-//! a service with an OpenAPI document. The programs are in `tests/real/`; this starts and stops them.
+//! a service with an OpenAPI document, a gRPC service. The programs are in `tests/real/`; this starts and stops them.
 //!
 //! `CPD_REAL_PARTS` says what to do:
 //!
@@ -102,6 +102,12 @@ impl RealParts {
     /// A service whose framework writes its OpenAPI document, at `/api/openapi.json`.
     pub fn openapi_service(&self, dir: &Path) -> Part {
         Part::start(self.command("openapi_service.py"), &dir.join("openapi.log"))
+    }
+
+    /// A service of `grpc_service.proto`, by Google's own implementation of gRPC.
+    #[cfg(feature = "grpc")]
+    pub fn grpc_service(&self, dir: &Path) -> Part {
+        Part::start(self.command("grpc_service.py"), &dir.join("grpc.log"))
     }
 
     /// An A2A agent; with a version its card offers only that one.
