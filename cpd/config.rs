@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cpd_connectors::a2a::A2aConfig;
+use cpd_connectors::asyncapi::AsyncApiConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
+use cpd_connectors::process::ProcessConfig;
+use cpd_engine::DataLimits;
 use serde::Deserialize;
 
 /// The reference configuration.
@@ -25,6 +28,25 @@ pub struct Config {
     pub secrets: Secrets,
     /// `[registry]`
     pub registry: Registry,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The most bytes of JSON that the input of a run may have.
+    pub input_bytes: usize,
+    /// The most bytes of JSON that the output of an operation may have.
+    pub output_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let DataLimits { input_bytes, output_bytes } = DataLimits::default();
+        Self { input_bytes, output_bytes }
+    }
 }
 
 /// `[registry]`
@@ -55,6 +77,10 @@ pub struct Connectors {
     pub mcp: McpConfig,
     /// `[connectors.a2a]`
     pub a2a: A2aConfig,
+    /// `[connectors.asyncapi]`
+    pub asyncapi: AsyncApiConfig,
+    /// `[connectors.process]`
+    pub process: ProcessConfig,
     /// `[connectors.atlas]`; without it the operations of Atlas are known, but a call of one is refused.
     pub atlas: Option<AtlasConfig>,
 }
@@ -145,6 +171,8 @@ mod tests {
         assert_eq!(reference.connectors.http, HttpConfig::default());
         assert_eq!(reference.connectors.mcp, McpConfig::default());
         assert_eq!(reference.connectors.a2a, A2aConfig::default());
+        assert_eq!(reference.connectors.asyncapi, AsyncApiConfig::default());
+        assert_eq!(reference.connectors.process, ProcessConfig::default());
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");

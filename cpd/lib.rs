@@ -2,6 +2,8 @@
 //!
 //! - [`cli`]: the commands.
 //! - [`config`]: where the outside world is, from `cpd.toml` and the environment.
+//! - [`lint`]: one document looked at in full.
+//! - [`schema`]: JSON Schemas of what people write.
 //! - [`secrets`]: secrets by name, from the environment and from files.
 //! - [`wiring`]: connectors from a configuration, an engine from a data directory.
 //! - [`exit`]: what exit codes mean.
@@ -9,5 +11,7 @@
 pub mod cli;
 pub mod config;
 pub mod exit;
+pub mod lint;
+pub mod schema;
 pub mod secrets;
 pub mod wiring;

@@ -1,5 +1,6 @@
 //! The `cpd` binary.
 
 fn main() -> std::process::ExitCode {
-    cpd::cli::main()
+    // First of all: this program is also the launcher of the processes that definitions run.
+    cpd_connectors::process::launch::asked().unwrap_or_else(cpd::cli::main)
 }

@@ -11,12 +11,15 @@ use cpd_connector_api::{BoxFuture, Connector, Map, OperationSpec, Outcome, Probl
 use cpd_connectors::a2a::A2a;
 use cpd_connectors::agent::Agent;
 use cpd_connectors::agent::document::{AgentDocument, Agents, Lookup};
+use cpd_connectors::asyncapi::AsyncApi;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::{Http, HttpClient, resource};
 use cpd_connectors::mcp::Mcp;
-use cpd_engine::{Builder, Engine, Registry};
+use cpd_connectors::openapi::OpenApi;
+use cpd_connectors::process::{self, Launcher, Process};
+use cpd_engine::{Builder, DataLimits, Engine, Registry};
 
 use crate::config::{self, Config};
 use crate::secrets::SecretStore;
@@ -73,11 +76,15 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     if let Some(directory) = config.secrets.directory.as_ref().filter(|d| !d.is_dir()) {
         bail!("find the secrets: {} of [secrets] is not a directory", directory.display());
     }
+    if !config.connectors.process.allow.is_empty() {
+        process::hide_environment().context("keep the environment of cpd from the processes that definitions run")?;
+    }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
         .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
         .loader(loader(config)?)
         .development(config.registry.development)
+        .data_limits(DataLimits { input_bytes: config.limits.input_bytes, output_bytes: config.limits.output_bytes })
         .connectors(connectors(config, agents.clone())?)
         .on_journal_status(crate::cli::journal_status);
     let engine = more(builder).open().await?;
@@ -105,6 +112,9 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
     Ok(vec![
         Arc::new(Mcp::new(config.connectors.mcp.clone(), &authenticator)),
         Arc::new(A2a::new(&config.connectors.a2a, &authenticator)),
+        Arc::new(OpenApi::new(authenticator.clone())),
+        Arc::new(AsyncApi::new(config.connectors.asyncapi.clone(), &authenticator)),
+        Arc::new(Process::new(config.connectors.process.clone(), Launcher::this_program(), Arc::new(ConnectorClock))),
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,

@@ -9,6 +9,7 @@
 mod append;
 mod job;
 mod meter;
+mod register;
 mod replay;
 mod startup;
 mod timers;
@@ -32,6 +33,9 @@ fn main() {
     }
     if wanted("job") {
         job::job(&mut report);
+    }
+    if wanted("register") {
+        register::register(&mut report);
     }
     if wanted("replay") {
         replay::replay(&mut report);

@@ -1,11 +1,12 @@
-//! `cpd register`, `cpd validate`, `cpd registry`: definitions from files.
+//! `cpd register`, `cpd registry`: definitions from files.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cpd_core::definition::Diagnostic;
+use cpd_core::definition::lint::allow::{Levels, judge};
 use cpd_core::{Value, json};
-use cpd_engine::{Engine, Error, Registration, Registry};
+use cpd_engine::{Engine, Error, Registration};
 
 use super::{Global, style};
 use crate::exit::Exit;
@@ -20,14 +21,6 @@ pub(crate) struct RegisterArgs {
     /// Give a version that is registered other content. Only where `cpd.toml` says that the directory is for development.
     #[arg(long)]
     replace: bool,
-}
-
-/// `cpd validate`
-#[derive(clap::Args)]
-pub(crate) struct ValidateArgs {
-    /// Files, or directories of `.yaml`, `.yml` and `.json` files.
-    #[arg(required = true)]
-    paths: Vec<PathBuf>,
 }
 
 pub(crate) fn register(global: &Global, args: &RegisterArgs) -> anyhow::Result<Exit> {
@@ -45,11 +38,12 @@ async fn register_all(engine: &Engine, files: &[PathBuf], replace: bool, json: b
         if !replace {
             return register_file(engine, file).await;
         }
-        Ok(engine.register_anew(&read(file)?, &file.display().to_string()).await?)
+        let (source, name) = (read(file)?, file.display().to_string());
+        Ok(not_allowed(&source, engine.register_anew(&source, &name).await?))
     };
     for (file, result) in in_order(files, register).await {
         match result {
-            Ok(registration) => print_registration(&file, &registration, json, "registered")?,
+            Ok(registration) => print_registration(&file, &registration, json)?,
             Err(error) => {
                 super::report(&error, json);
                 exit = Exit::Failed;
@@ -60,7 +54,7 @@ async fn register_all(engine: &Engine, files: &[PathBuf], replace: bool, json: b
 }
 
 /// Handles files so that what others refer to comes first: those that fail are tried again as long as that helps.
-async fn in_order<T>(
+pub(super) async fn in_order<T>(
     files: &[PathBuf],
     mut handle: impl AsyncFnMut(&Path) -> anyhow::Result<T>,
 ) -> Vec<(PathBuf, anyhow::Result<T>)> {
@@ -82,60 +76,37 @@ async fn in_order<T>(
 
 /// Registers a file.
 pub(crate) async fn register_file(engine: &Engine, path: &Path) -> anyhow::Result<Registration> {
-    let source = read(path)?;
-    Ok(engine.register(&source, &path.display().to_string()).await?)
+    let (source, file) = (read(path)?, path.display().to_string());
+    Ok(not_allowed(&source, engine.register(&source, &file).await?))
 }
 
-pub(crate) fn validate(global: &Global, args: &ValidateArgs) -> anyhow::Result<Exit> {
-    let files = files(&args.paths)?;
-    let config = global.config()?;
-    // What is registered may be referred to; and the files may refer to each other.
-    let registry = match global.view() {
-        Ok(view) => view.registry_apart()?,
-        Err(_) => Registry::empty(),
-    };
-    let registry = registry.with_connectors(wiring::known(&config)?).with_loader(wiring::loader(&config)?);
-    let mut exit = Exit::Done;
-    let check = async |file: &Path| {
-        let source = read(file)?;
-        anyhow::Ok(registry.check_and_keep(&source, &file.display().to_string()).await?)
-    };
-    let results = super::runtime()?.block_on(in_order(&files, check));
-    let (mut good, total) = (0, results.len());
-    for (file, result) in results {
-        match result {
-            Ok(registration) => {
-                good += 1;
-                print_registration(&file, &registration, global.json, "valid")?;
-            }
-            Err(error) => {
-                super::report(&error, global.json);
-                exit = Exit::Failed;
-            }
-        }
-    }
-    if !global.json {
-        let bad = if good == total { String::new() } else { format!(", {} with errors", total - good) };
-        style::say(&format!("{good} of {} valid{bad}.", style::count(total as u64, "definition")));
-    }
-    Ok(exit)
+/// The registration without the warnings that a comment of the document allows.
+fn not_allowed(source: &str, registration: Registration) -> Registration {
+    let allowed = judge(source, "", registration.warnings.clone(), &Levels::default()).allowed;
+    let warnings = registration.warnings.into_iter().filter(|w| !allowed.iter().any(|a| a.diagnostic == *w));
+    Registration { warnings: warnings.collect(), ..registration }
 }
 
-fn print_registration(file: &Path, registration: &Registration, json: bool, word: &str) -> anyhow::Result<()> {
-    let Registration { what, name, version, digest, unchanged, warnings } = registration;
+fn print_registration(file: &Path, registration: &Registration, json: bool) -> anyhow::Result<()> {
+    let Registration { what, name, version, unchanged, warnings, .. } = registration;
     if json {
-        let object = json!({
-            "file": file.display().to_string(), "ok": true, "kind": what, "name": **name, "version": **version,
-            "digest": digest.to_string(), "unchanged": unchanged,
-            "warnings": warnings.iter().map(|w| Value::from_serialize(w).unwrap_or_default()).collect::<Vec<Value>>(),
-        });
-        return style::line(&object.to_json());
+        return style::line(&as_json(file, registration, warnings).to_json());
     }
     for warning in warnings {
         style::say(&style::diagnostic(warning));
     }
-    let note = if *unchanged && word == "registered" { style::dim(" (unchanged)") } else { String::new() };
-    style::line(&format!("{} {word} {what} {} {version}{note}", style::good("✓"), style::name(name)))
+    let note = if *unchanged { style::dim(" (unchanged)") } else { String::new() };
+    style::line(&format!("{} registered {what} {} {version}{note}", style::good("✓"), style::name(name)))
+}
+
+/// A definition that is right, as JSON.
+pub(super) fn as_json(file: &Path, registration: &Registration, warnings: &[Diagnostic]) -> Value {
+    let Registration { what, name, version, digest, unchanged, .. } = registration;
+    json!({
+        "file": file.display().to_string(), "ok": true, "kind": what, "name": **name, "version": **version,
+        "digest": digest.to_string(), "unchanged": unchanged,
+        "warnings": warnings.iter().map(|w| Value::from_serialize(w).unwrap_or_default()).collect::<Vec<Value>>(),
+    })
 }
 
 /// Prints what is wrong with a definition, with pictures of its lines; as JSON one object a line.
@@ -184,13 +155,13 @@ pub(crate) fn registry(global: &Global) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn read(path: &Path) -> anyhow::Result<String> {
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
     let bytes = std::fs::read(path).with_context(|| format!("read the definition {}", path.display()))?;
     String::from_utf8(bytes).with_context(|| format!("read the definition {} as UTF-8", path.display()))
 }
 
 /// The files that are named, and those in the directories that are named, in order of name.
-fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+pub(super) fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {

@@ -3,9 +3,10 @@
 use std::io::Write as _;
 
 use anyhow::Context;
-use cpd_core::json;
 use cpd_core::machine::RunId;
 use cpd_core::time::Timestamp;
+use cpd_core::{Value, json};
+use cpd_journal::payloads::Payloads;
 use cpd_journal::record::Kind;
 use cpd_journal::{Finding, Lsn, Reader, Report, transfer, verify};
 
@@ -46,7 +47,8 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
     match command {
         Command::Verify => {
             let report = verify(&dir)?;
-            print_report(global, &report)
+            let documents = documents(global, &report);
+            print_report(global, &report, &documents)
         }
         Command::Inspect(args) => {
             let reader = Reader::open(&dir)?;
@@ -83,7 +85,7 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
         Command::Export => {
             let reader = Reader::open(&dir)?;
             let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-            transfer::export(&reader, &mut out).context("export the journal")?;
+            transfer::export(&reader, &Payloads::of(&dir), &mut out).context("export the journal")?;
             out.flush()?;
             Ok(Exit::Done)
         }
@@ -93,12 +95,25 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
 pub(crate) fn audit(global: &Global, command: &AuditCommand) -> anyhow::Result<Exit> {
     let AuditCommand::Verify = command;
     let report = verify(global.data.join("journal"))?;
-    print_report(global, &report)
+    let documents = documents(global, &report);
+    print_report(global, &report, &documents)
 }
 
-fn print_report(global: &Global, report: &Report) -> anyhow::Result<Exit> {
+/// What a whole journal refers to and cannot be read: large documents that are stored apart.
+fn documents(global: &Global, report: &Report) -> Vec<String> {
+    if !report.is_whole() {
+        // What is damaged has been said.
+        return Vec::new();
+    }
+    match global.view().and_then(|view| Ok(view.unreadable()?)) {
+        Ok(found) => found.iter().map(|(run, seq, error)| format!("record {seq} of run {run}: {error}")).collect(),
+        Err(error) => vec![format!("{error:#}")],
+    }
+}
+
+fn print_report(global: &Global, report: &Report, documents: &[String]) -> anyhow::Result<Exit> {
     let Report { segments, frames, records, streams, bytes, findings, more_findings, torn, .. } = report;
-    let exit = if report.is_whole() { Exit::Done } else { Exit::Diverged };
+    let exit = if report.is_whole() && documents.is_empty() { Exit::Done } else { Exit::Diverged };
     let lost = |finding: &Finding| {
         finding.lost.map(|(from, to)| format!("records {from} to {} are lost", Lsn(to.0.saturating_sub(1))))
     };
@@ -113,10 +128,13 @@ fn print_report(global: &Global, report: &Report) -> anyhow::Result<Exit> {
         let object = json!({
             "verdict": if exit == Exit::Done { "whole" } else { "damaged" }, "segments": *segments, "entries": *frames,
             "records": *records, "streams": *streams, "bytes": *bytes, "findings": findings,
-            "moreFindings": *more_findings, "torn": torn.as_ref().map(ToString::to_string),
+            "unreadable": documents.iter().map(|d| Value::from(d.clone())).collect::<Vec<_>>(), "moreFindings": *more_findings, "torn": torn.as_ref().map(ToString::to_string),
         });
         style::line(&object.to_json())?;
         return Ok(exit);
+    }
+    for document in documents {
+        style::line(&format!("{} {document}", style::bad("✗")))?;
     }
     for finding in findings {
         let lost = lost(finding).map_or_else(String::new, |l| format!("; {l}"));
@@ -140,6 +158,9 @@ fn print_report(global: &Global, report: &Report) -> anyhow::Result<Exit> {
     );
     if exit == Exit::Done {
         style::line(&format!("{} {scope}: every checksum, number and chain of digests is right", style::good("✓")))?;
+    } else if report.is_whole() {
+        let broken = style::count(documents.len() as u64, "record");
+        style::line(&format!("{} {scope}; {broken} cannot be read for want of a payload", style::bad("✗")))?;
     } else {
         style::line(&format!("{} {scope} could be read", style::bad("✗")))?;
     }

@@ -11,8 +11,10 @@ mod policy;
 mod replay;
 mod run;
 mod sandbox;
+mod schema;
 mod style;
 mod timeline;
+mod validate;
 mod versions;
 
 use std::path::PathBuf;
@@ -68,8 +70,10 @@ enum Command {
     Run(run::Args),
     /// Register definitions: files, or directories of them.
     Register(definitions::RegisterArgs),
-    /// Check definitions without registering them.
-    Validate(definitions::ValidateArgs),
+    /// Check definitions without registering them, and give advice about them.
+    Validate(validate::Args),
+    /// Print the JSON Schema of what people write, for editors.
+    Schema(schema::Args),
     /// List what is registered: workflows, policies, agents, operations.
     Registry,
     /// List runs, newest first.
@@ -147,7 +151,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::demo(&global, &args),
         Command::Run(args) => run::run(&global, &args),
         Command::Register(args) => definitions::register(&global, &args),
-        Command::Validate(args) => definitions::validate(&global, &args),
+        Command::Validate(args) => validate::validate(&global, &args),
+        Command::Schema(args) => schema::schema(&global, &args),
         Command::Registry => definitions::registry(&global),
         Command::Runs(args) => lists::runs(&global, &args),
         Command::Show(args) => lists::show(&global, &args),

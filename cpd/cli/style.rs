@@ -150,17 +150,21 @@ pub(crate) fn count(n: u64, what: &str) -> String {
 /// A diagnostic as it is printed on stderr.
 pub(crate) fn diagnostic(diagnostic: &cpd_core::definition::Diagnostic) -> String {
     use cpd_core::definition::diagnostic::{Part, Severity};
+    let width = match terminal_size::terminal_size_of(std::io::stderr()) {
+        Some((terminal_size::Width(w), _)) if std::io::stderr().is_terminal() => usize::from(w),
+        _ => cpd_core::definition::diagnostic::WIDTH,
+    };
     if !coloured_stderr() {
-        return diagnostic.render();
+        return diagnostic.render_with(&|_, text| text.to_owned(), width);
     }
     let paint = |part: Part, text: &str| {
         let code = match part {
             Part::Title(Severity::Error) | Part::Marker(Severity::Error) => "1;31",
             Part::Title(Severity::Warning) | Part::Marker(Severity::Warning) => "1;33",
             Part::Message => "1",
-            Part::Frame | Part::Aside => "1;34",
+            Part::Frame | Part::Aside | Part::Secondary => "1;34",
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     };
-    diagnostic.render_with(&paint)
+    diagnostic.render_with(&paint, width)
 }

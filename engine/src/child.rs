@@ -10,10 +10,13 @@ use cpd_connector_api::Request;
 use cpd_core::Value;
 use cpd_core::json;
 use cpd_core::machine::turn::{CallOutcome, Start};
-use cpd_core::machine::{Event, Run, RunId};
+use cpd_core::machine::{Run, RunId};
 use cpd_core::problem::{Problem, Standard};
+use cpd_journal::StoredEntry;
+use cpd_journal::record::{Kind, v1};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec::PAYLOAD_MAX;
 use crate::engine::{Engine, Inner, RunEnd};
 use crate::error::Error;
 use crate::shard::Message;
@@ -24,9 +27,13 @@ pub(crate) const OPERATION: &str = "workflow.run";
 /// How the actor of a run that another one started begins; the rest is that one's id.
 const ACTOR: &str = "run:";
 
-/// Whether a run with that start was started by another one.
-pub(crate) fn is_child(start: &Event) -> bool {
-    matches!(start, Event::RunStarted { actor, .. } if actor.starts_with(ACTOR))
+/// Whether a run with that first entry was started by another one.
+pub(crate) fn is_child(first: &StoredEntry) -> bool {
+    let start = first.records().next().filter(|r| Kind(r.kind) == Kind::RUN_STARTED && r.version == v1::VERSION);
+    start.is_some_and(|r| {
+        let start = cpd_journal::codec::decode::<v1::RunStarted<'_>>(r.payload, PAYLOAD_MAX);
+        start.is_ok_and(|s| s.actor.starts_with(ACTOR))
+    })
 }
 
 /// What a call of it needs beside its request.

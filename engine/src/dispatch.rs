@@ -161,11 +161,11 @@ pub(crate) fn perform(
         let problem = missing(&request, "no such connector is configured in this process");
         return Performed::Now(Input::Outcome { act, attempt, outcome: CallOutcome::Refused(problem) });
     };
-    let clock = shared.clock.clone();
+    let outside = Outside { clock: shared.clock.clone(), most: shared.data_limits.output_bytes };
     let mut future: Pin<Box<dyn Future<Output = Input> + Send>> = if reconcile {
-        Box::pin(question(connector, request, redactor, act, attempt, clock))
+        Box::pin(question(connector, request, redactor, act, attempt, outside))
     } else {
-        Box::pin(call(connector, request, redactor, act, attempt, clock))
+        Box::pin(call(connector, request, redactor, act, attempt, outside))
     };
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(input) => Performed::Now(input),
@@ -180,12 +180,12 @@ async fn call(
     redactor: Redactor,
     act: ActId,
     attempt: u32,
-    clock: Arc<dyn Clock>,
+    outside: Outside,
 ) -> Input {
     let operation = request.operation.clone();
     let outcome = AssertUnwindSafe(async { connector.call(request).await }).catch_unwind().await;
     let outcome = outcome.unwrap_or_else(|panic| Outcome::Unknown(panicked(&operation, panic.as_ref())));
-    Input::Outcome { act, attempt, outcome: converted(redactor.outcome(outcome), clock.as_ref()) }
+    Input::Outcome { act, attempt, outcome: outside.converted(&operation, redactor.outcome(outcome)) }
 }
 
 async fn question(
@@ -194,12 +194,12 @@ async fn question(
     redactor: Redactor,
     act: ActId,
     attempt: u32,
-    clock: Arc<dyn Clock>,
+    outside: Outside,
 ) -> Input {
     let operation = request.operation.clone();
     let answer = AssertUnwindSafe(async { connector.reconcile(request).await }).catch_unwind().await;
     let outcome = match answer {
-        Ok(Reconciled::Happened(outcome)) => Some(converted(redactor.outcome(outcome), clock.as_ref())),
+        Ok(Reconciled::Happened(outcome)) => Some(outside.converted(&operation, redactor.outcome(outcome))),
         Ok(Reconciled::NotHappened) => None,
         Ok(Reconciled::CannotTell(problem)) => Some(CallOutcome::Unknown(redactor.problem(problem))),
         Err(panic) => Some(CallOutcome::Unknown(panicked(&operation, panic.as_ref()))),
@@ -207,17 +207,33 @@ async fn question(
     Input::Reconciled { act, attempt, outcome }
 }
 
-fn converted(outcome: Outcome, clock: &dyn Clock) -> CallOutcome {
-    match outcome {
-        Outcome::Succeeded(success) => CallOutcome::Succeeded {
-            output: success.output.as_journaled(),
-            evidence: success.evidence.map(Value::as_journaled),
-        },
-        Outcome::Refused(problem) => CallOutcome::Refused(problem),
-        Outcome::Failed { problem, not_before } => {
-            CallOutcome::Failed { problem, not_before: not_before.map(|d| clock.now().plus(d)) }
+/// How what comes back is taken in.
+struct Outside {
+    clock: Arc<dyn Clock>,
+    /// The most bytes that an output may have.
+    most: usize,
+}
+
+impl Outside {
+    fn converted(&self, operation: &str, outcome: Outcome) -> CallOutcome {
+        match outcome {
+            Outcome::Succeeded(success) => match success.output.beyond(self.most) {
+                // It happened, but its output is not one that a run can go on with.
+                Some(found) => {
+                    let detail = format!("the output of {operation} has {found} bytes, expected at most {}", self.most);
+                    CallOutcome::Refused(Problem::standard(Standard::Validation, detail))
+                }
+                None => CallOutcome::Succeeded {
+                    output: success.output.as_journaled(),
+                    evidence: success.evidence.map(Value::as_journaled),
+                },
+            },
+            Outcome::Refused(problem) => CallOutcome::Refused(problem),
+            Outcome::Failed { problem, not_before } => {
+                CallOutcome::Failed { problem, not_before: not_before.map(|d| self.clock.now().plus(d)) }
+            }
+            Outcome::Unknown(problem) => CallOutcome::Unknown(problem),
         }
-        Outcome::Unknown(problem) => CallOutcome::Unknown(problem),
     }
 }
 

@@ -17,6 +17,7 @@ use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
+use cpd_journal::payloads::Payloads;
 use cpd_journal::{DirLock, Hook, LockError, Log, Reader, Status, Writer, WriterOptions};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -59,6 +60,7 @@ pub(crate) struct Shared {
     pub registry: Arc<Registry>,
     pub writer: Writer,
     pub reader: Reader,
+    pub payloads: Payloads,
     pub indexer: Indexer,
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
@@ -69,6 +71,7 @@ pub(crate) struct Shared {
     pub dispatching: bool,
     pub secrets: Arc<dyn Secrets>,
     pub development: bool,
+    pub data_limits: DataLimits,
     pub router: std::sync::OnceLock<Shards>,
     /// The engine that this belongs to, for runs that run others; set when every open run is with its shard.
     pub engine: tokio::sync::SetOnce<std::sync::Weak<Inner>>,
@@ -150,6 +153,22 @@ impl RunEnd {
     }
 }
 
+/// Limits of the data that come from outside. What expressions make of them is bounded by [`Limits`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataLimits {
+    /// The most bytes of JSON that the input of a run may have.
+    pub input_bytes: usize,
+    /// The most bytes of JSON that the output of an operation may have.
+    pub output_bytes: usize,
+}
+
+impl Default for DataLimits {
+    /// 16 MiB each.
+    fn default() -> Self {
+        Self { input_bytes: 16 << 20, output_bytes: 16 << 20 }
+    }
+}
+
 /// Opens an [`Engine`].
 pub struct Builder {
     data: PathBuf,
@@ -160,6 +179,7 @@ pub struct Builder {
     secrets: Arc<dyn Secrets>,
     loader: Option<Arc<dyn Loader>>,
     development: bool,
+    data_limits: DataLimits,
     shards: usize,
     dispatching: bool,
     limits: Limits,
@@ -256,6 +276,13 @@ impl Builder {
         self
     }
 
+    /// Limits of the data that come from outside.
+    #[must_use]
+    pub fn data_limits(mut self, limits: DataLimits) -> Self {
+        self.data_limits = limits;
+        self
+    }
+
     /// The driver of the index; by default the first of fjall, sled and memory that is built in.
     #[must_use]
     pub fn index(mut self, driver: Driver) -> Self {
@@ -313,6 +340,7 @@ impl Builder {
             registry,
             writer,
             reader,
+            payloads: Payloads::of(&journal),
             indexer,
             observer: self.observer,
             tracker: TaskTracker::new(),
@@ -323,6 +351,7 @@ impl Builder {
             dispatching: self.dispatching,
             secrets: self.secrets,
             development: self.development,
+            data_limits: self.data_limits,
             router: std::sync::OnceLock::new(),
             engine: tokio::sync::SetOnce::new(),
             asides: Asides::begin(&self.data, self.dispatching),
@@ -459,6 +488,7 @@ impl Engine {
             secrets: Arc::new(NoSecrets),
             loader: None,
             development: false,
+            data_limits: DataLimits::default(),
             shards: cores.clamp(1, 8),
             dispatching: true,
             limits: Limits::default(),
@@ -722,6 +752,10 @@ impl Starting<'_> {
         }
         let plan = shared.registry.workflow(&self.workflow)?;
         let input = self.input.unwrap_or_else(|| plan.default_input.clone());
+        let limit = shared.data_limits.input_bytes;
+        if let Some(found) = input.beyond(limit) {
+            return Err(Error::TooLarge { found, limit });
+        }
         let now = shared.clock.now();
         let key = match self.key {
             Some(key) => Some(key),

@@ -142,6 +142,14 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// More data than is taken.
+    #[error("start a run: the input has {found} bytes, expected at most {limit}")]
+    TooLarge {
+        /// How many bytes of JSON there are.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A start key could not be computed.
     #[error("compute the idempotency key of the start: {0}")]
     StartKey(String),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use cpd_core::Value;
 use cpd_core::machine::{ActId, Event, Run, RunId, Status};
 use cpd_core::time::Timestamp;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::record::{Kind, v1};
 use cpd_journal::{Batch, Chain, EntryBuilder, Lsn, StoredEntry, StreamId};
 
@@ -64,10 +65,10 @@ impl Engine {
         let event = Event::RunForked { origin, seq, run: id, input, actor: Arc::from(actor) };
         run.apply(&event, now, &mut Vec::new())
             .map_err(|misfit| Error::NoFork { run: origin, why: misfit.to_string() })?;
-        let mut copied = copy(id, &entries, seq)?;
+        let mut copied = copy(id, &entries, seq, &shared.payloads)?;
         let mut builder = EntryBuilder::new(&copied.chain, now.as_micros());
         let mut payload = Vec::new();
-        let kind = codec::encode(&event, &mut payload);
+        let kind = codec::encode(&event, &mut payload, &shared.payloads);
         builder.push(kind.0, v1::VERSION, &payload);
         let (entry, _) = builder.finish()?;
         copied.entries.push(entry);
@@ -182,7 +183,7 @@ impl Engine {
         let mut commands = Vec::new();
         for entry in entries {
             let at = Timestamp(entry.at());
-            for event in load::events(origin, entry)? {
+            for event in load::events(origin, entry, &self.shared().payloads)? {
                 let run = match &mut run {
                     None => run.insert(load::begin(&self.shared().registry, origin, &event, at, moved)?),
                     Some(run) => {
@@ -210,7 +211,7 @@ struct Copied {
 
 /// Copies the first `seq` events. The key that the origin was started with stays its own. The copy begins with a record of a
 /// kind of its own, so that what a crash leaves of it without its [`Event::RunForked`] is no run.
-fn copy(id: RunId, entries: &[StoredEntry], seq: u64) -> Result<Copied, Error> {
+fn copy(id: RunId, entries: &[StoredEntry], seq: u64, payloads: &Payloads) -> Result<Copied, Error> {
     let mut copied = Copied { entries: Vec::new(), chain: Chain::start(StreamId(id.0)) };
     let mut left = usize::try_from(seq).unwrap_or(usize::MAX);
     for entry in entries {
@@ -223,13 +224,13 @@ fn copy(id: RunId, entries: &[StoredEntry], seq: u64) -> Result<Copied, Error> {
                 builder.push(record.kind, record.version, record.payload);
                 continue;
             }
-            let event = codec::decode(Kind(record.kind), record.version, record.payload);
+            let event = codec::decode(Kind(record.kind), record.version, record.payload, payloads);
             let mut event = event.map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
             if let Event::RunStarted { key, .. } = &mut event {
                 *key = None;
             }
             let mut payload = Vec::new();
-            codec::encode(&event, &mut payload);
+            codec::encode(&event, &mut payload, payloads);
             builder.push(Kind::RUN_SHARED.0, v1::VERSION, &payload);
         }
         let (entry, next) = builder.finish()?;

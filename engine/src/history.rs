@@ -5,12 +5,14 @@
 
 use std::sync::Arc;
 
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use cpd_core::Value;
 use cpd_core::definition::plan::{Digest, PinKind, Plan};
 use cpd_core::json;
 use cpd_core::machine::{ActId, Event, Export, Handling, Piece, Resolution, Run, RunId};
 use cpd_core::time::Timestamp;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::record::Kind;
 use cpd_journal::{Chain, EntryBuilder, StoredEntry, StreamId};
 use serde::{Deserialize, Serialize};
@@ -79,8 +81,8 @@ impl HistoryEntry {
     ///
     /// # Errors
     /// If a record cannot be read.
-    pub fn events(&self, run: RunId) -> Result<Vec<Event>, Error> {
-        let decoded = self.records.iter().map(|r| codec::decode(Kind(r.kind), r.version, &r.payload));
+    pub fn events(&self, run: RunId, payloads: &Payloads) -> Result<Vec<Event>, Error> {
+        let decoded = self.records.iter().map(|r| codec::decode(Kind(r.kind), r.version, &r.payload, payloads));
         decoded.collect::<Result<_, _>>().map_err(|e| Error::Unreadable { run, source: Arc::new(e) })
     }
 }
@@ -95,6 +97,8 @@ pub struct History {
     pub registry: Arc<Registry>,
     /// The registrations that it needs, as they stand in the journal.
     pub registrations: Vec<RawRecord>,
+    /// Where its large documents are.
+    pub payloads: Arc<Payloads>,
 }
 
 /// One event of a run, with what it was about.
@@ -145,7 +149,7 @@ impl History {
         let mut commands = Vec::new();
         let mut logged = Vec::new();
         for entry in &self.entries {
-            for (offset, event) in (0u64..).zip(entry.events(self.run)?) {
+            for (offset, event) in (0u64..).zip(entry.events(self.run, &self.payloads)?) {
                 let subject = run.as_ref().and_then(|run| Subject::of(run, event.act()?));
                 match &mut run {
                     None => {
@@ -176,7 +180,7 @@ impl History {
         let mut run: Option<Run> = None;
         let mut commands = Vec::new();
         for entry in &self.entries {
-            for event in entry.events(self.run)? {
+            for event in entry.events(self.run, &self.payloads)? {
                 match &mut run {
                     None => {
                         run = Some(load::begin(&self.registry, self.run, &event, entry.at, migrated(&self.entries))?)
@@ -235,6 +239,7 @@ impl History {
             run: self.run.to_string(),
             registrations: self.registrations.clone(),
             entries: entries.collect(),
+            payloads: self.large_documents().iter().map(|bytes| BASE64.encode(bytes)).collect(),
         };
         let mut text = serde_json::to_string_pretty(&bundle).expect("a bundle is JSON");
         text.push('\n');
@@ -260,7 +265,22 @@ impl History {
             records: e.records,
         });
         let entries = entries.collect();
-        Ok(Self { run, entries, registry: Arc::new(registry), registrations: bundle.registrations })
+        let decoded = bundle.payloads.iter().map(|text| BASE64.decode(text));
+        let decoded = decoded.collect::<Result<Vec<_>, _>>().map_err(|e| format!("read a payload: {e}"))?;
+        let (registry, payloads) = (Arc::new(registry), Arc::new(Payloads::in_memory(decoded)));
+        Ok(Self { run, entries, registry, registrations: bundle.registrations, payloads })
+    }
+
+    /// The documents that its records refer to. What cannot be read is left to whoever replays it to say.
+    fn large_documents(&self) -> Vec<Vec<u8>> {
+        let found = Payloads::in_memory([]);
+        let mut scratch = Vec::new();
+        for event in self.entries.iter().filter_map(|e| e.events(self.run, &self.payloads).ok()).flatten() {
+            scratch.clear();
+            codec::encode(&event, &mut scratch, &found);
+        }
+        let digests = found.all().unwrap_or_default();
+        digests.iter().filter_map(|digest| found.get(digest).ok()).collect()
     }
 }
 
@@ -271,6 +291,9 @@ struct Bundle {
     run: String,
     registrations: Vec<RawRecord>,
     entries: Vec<BundleEntry>,
+    /// Large documents, in base 64.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    payloads: Vec<String>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -12,21 +12,23 @@
 //! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use cpd_core::machine::{CallPhase, Event, Phase, Run, RunId};
+use cpd_core::machine::{CallPhase, Phase, Run, RunId};
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Batch, Index, IndexError, Space};
-use cpd_journal::record::Kind;
-use cpd_journal::{Lsn, Position, Reader, StoredEntry};
+use cpd_journal::record::{Kind, v1};
+use cpd_journal::{Lsn, Position, Reader, Record, StoredEntry};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::codec::DecodeError;
 use crate::error::Error;
 use crate::shard::RunMap;
 use crate::snapshot::{self, SNAPSHOTS, Source};
@@ -184,19 +186,29 @@ pub(crate) fn start_key(workflow: &str, key: &str) -> [u8; 16] {
     hash.finalize()[..16].try_into().expect("32 bytes have 16")
 }
 
+/// The struct in a record, whatever documents it refers to.
+fn head<'r, T: Deserialize<'r>>(id: RunId, record: &Record<'r>) -> Result<T, Error> {
+    let malformed = |detail: String| {
+        let kind = Kind(record.kind).name().unwrap_or("?");
+        Error::Unreadable { run: id, source: Arc::new(DecodeError::Malformed { kind, detail }) }
+    };
+    if record.version != v1::VERSION {
+        return Err(malformed(format!("version {} is newer than this cpd", record.version)));
+    }
+    cpd_journal::codec::decode(record.payload, crate::codec::PAYLOAD_MAX).map_err(|e| malformed(e.to_string()))
+}
+
 /// What an entry of a run does to its row, from the log alone.
 pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Result<Option<RunRow>, Error> {
     let mut row = row;
     for record in entry.records() {
         let phase = match Kind(record.kind) {
             Kind::RUN_STARTED | Kind::RUN_SHARED => {
-                let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
-                    .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
-                let Event::RunStarted { plan, workflow, version, key, .. } = event else { continue };
+                let v1::RunStarted { plan, workflow, version, key, .. } = head(id, &record)?;
                 row = Some(RunRow {
-                    workflow: workflow.to_string(),
-                    version: version.to_string(),
-                    plan: plan.0,
+                    workflow: workflow.into_owned(),
+                    version: version.into_owned(),
+                    plan,
                     phase: match Kind(record.kind) {
                         Kind::RUN_SHARED => RowPhase::Forming,
                         _ => RowPhase::Running,
@@ -205,26 +217,24 @@ pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Re
                     updated_at: entry.at(),
                     last: entry.position().0,
                     wake: None,
-                    key: key.map(|k| k.to_string()),
+                    key: key.map(Cow::into_owned),
                 });
                 continue;
             }
             Kind::RUN_MIGRATED => {
-                let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
-                    .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
-                if let (Event::RunMigrated { plan, version, .. }, Some(row)) = (event, &mut row) {
-                    (row.plan, row.version) = (plan.0, version.to_string());
+                let v1::RunMigrated { plan, version, .. } = head(id, &record)?;
+                if let Some(row) = &mut row {
+                    (row.plan, row.version) = (plan, version.into_owned());
                 }
                 continue;
             }
             Kind::RUN_FORKED => {
-                let event = crate::codec::decode(Kind(record.kind), record.version, record.payload)
-                    .map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })?;
-                match event {
-                    Event::RunForked { run, .. } if run == id => RowPhase::Running,
+                let v1::RunForked { run, .. } = head(id, &record)?;
+                if run != id.0 {
                     // The origin was a fork itself.
-                    _ => continue,
+                    continue;
                 }
+                RowPhase::Running
             }
             // What the origin of a fork went through on the way is not the fork's.
             _ if row.as_ref().is_some_and(|r| r.phase == RowPhase::Forming) => continue,

@@ -45,7 +45,7 @@ pub mod view;
 
 pub use clock::{Clock, SimClock, SystemClock, stopwatch};
 pub use codec::DecodeError;
-pub use engine::{Builder, Engine, Observer, RunEnd, RunHandle, Starting};
+pub use engine::{Builder, DataLimits, Engine, Observer, RunEnd, RunHandle, Starting};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::Error;
 pub use fork::From as ForkFrom;

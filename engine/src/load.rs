@@ -5,6 +5,7 @@ use std::sync::Arc;
 use cpd_core::definition::plan::Digest;
 use cpd_core::machine::{Event, Run, RunId};
 use cpd_core::time::Timestamp;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
 use cpd_journal::{Chain, Position, StoredEntry};
@@ -38,7 +39,7 @@ pub(crate) fn whole(shared: &Shared, id: RunId, last: Position) -> Result<Loaded
     let entries = shared.reader.history(last)?;
     let mut run = None;
     let plan = migrated(entries.iter().rev().flat_map(StoredEntry::records).map(|r| (r.kind, r.payload)));
-    fold_onto(&mut run, &entries, |event, at| begin(&shared.registry, id, event, at, plan))?;
+    fold_onto(&mut run, &entries, &shared.payloads, |event, at| begin(&shared.registry, id, event, at, plan))?;
     let run = run.ok_or(Error::NoOpenRun { run: id })?;
     let chain = entries.last().map(StoredEntry::chain).ok_or(Error::NoOpenRun { run: id })?;
     Ok(Loaded { run, chain, snapshot: 0 })
@@ -48,7 +49,8 @@ pub(crate) fn whole(shared: &Shared, id: RunId, last: Position) -> Result<Loaded
 pub(crate) fn folded_with(shared: &Shared, id: RunId, last: Position, plan: Digest) -> Result<Run, Error> {
     let entries = shared.reader.history(last)?;
     let mut run = None;
-    fold_onto(&mut run, &entries, |event, at| begin(&shared.registry, id, event, at, Some(plan)))?;
+    let begin = |event: &Event, at| begin(&shared.registry, id, event, at, Some(plan));
+    fold_onto(&mut run, &entries, &shared.payloads, begin)?;
     run.ok_or(Error::NoOpenRun { run: id })
 }
 
@@ -56,12 +58,13 @@ pub(crate) fn folded_with(shared: &Shared, id: RunId, last: Position, plan: Dige
 pub(crate) fn fold_onto(
     run: &mut Option<Run>,
     entries: &[StoredEntry],
+    payloads: &Payloads,
     begin: impl Fn(&Event, Timestamp) -> Result<Run, Error>,
 ) -> Result<(), Error> {
     let mut commands = Vec::new();
     for entry in entries {
         let (id, at) = (RunId(entry.stream().0), Timestamp(entry.at()));
-        for event in events(id, entry)? {
+        for event in events(id, entry, payloads)? {
             match run {
                 None => *run = Some(begin(&event, at)?),
                 Some(run) => run
@@ -107,7 +110,7 @@ pub(crate) fn begin(
 }
 
 /// The events of an entry.
-pub(crate) fn events(id: RunId, entry: &StoredEntry) -> Result<Vec<Event>, Error> {
-    let decoded = entry.records().map(|r| codec::decode(Kind(r.kind), r.version, r.payload));
+pub(crate) fn events(id: RunId, entry: &StoredEntry, payloads: &Payloads) -> Result<Vec<Event>, Error> {
+    let decoded = entry.records().map(|r| codec::decode(Kind(r.kind), r.version, r.payload, payloads));
     decoded.collect::<Result<_, _>>().map_err(|e| Error::Unreadable { run: id, source: Arc::new(e) })
 }

@@ -48,7 +48,7 @@ impl Engine {
         let mut commands = Vec::new();
         for entry in &entries {
             let at = Timestamp(entry.at());
-            let events = load::events(id, entry)?;
+            let events = load::events(id, entry, &shared.payloads)?;
             let begun = old.is_none();
             let (old, new) = match (&mut old, &mut new) {
                 (Some(old), Some(new)) => (old, new),

@@ -63,7 +63,7 @@ pub struct Step<'a> {
 fn forked_from(history: &History) -> Result<Option<RunId>, Error> {
     let records = history.entries.iter().flat_map(|e| &e.records);
     let Some(forked) = records.clone().find(|r| Kind(r.kind) == Kind::RUN_FORKED) else { return Ok(None) };
-    match codec::decode(Kind(forked.kind), forked.version, &forked.payload) {
+    match codec::decode(Kind(forked.kind), forked.version, &forked.payload, &history.payloads) {
         Ok(Event::RunForked { origin, .. }) => Ok(Some(origin)),
         Ok(_) => Ok(None),
         Err(e) => Err(Error::Unreadable { run: history.run, source: Arc::new(e) }),
@@ -93,7 +93,7 @@ pub fn decisions(history: &History, until: Option<u64>, mut step: impl FnMut(&St
         if until.is_some_and(|until| entry.seq > until) {
             break;
         }
-        let mut recorded = entry.events(history.run)?;
+        let mut recorded = entry.events(history.run, &history.payloads)?;
         let cut = until.map_or(recorded.len(), |until| usize::try_from(until - entry.seq + 1).unwrap_or(usize::MAX));
         recorded.truncate(cut);
         let env = Env { at: entry.at, limits: &limits, runtime: &runtime, stopwatch };

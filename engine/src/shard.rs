@@ -382,7 +382,7 @@ impl Shard {
         let mut builder = EntryBuilder::new(&slot.chain, at.as_micros());
         for event in &turn.events {
             self.scratch.clear();
-            let kind = codec::encode(event, &mut self.scratch);
+            let kind = codec::encode(event, &mut self.scratch, &self.shared.payloads);
             builder.push(kind.0, v1::VERSION, &self.scratch);
         }
         let (entry, chain) = match builder.finish() {

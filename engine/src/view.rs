@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use cpd_core::definition::plan::PinKind;
 use cpd_core::machine::RunId;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::record::Kind;
 use cpd_journal::record::v1;
 use cpd_journal::{Lsn, Position, Reader};
 
 use crate::child::is_child;
+use crate::codec::{self, DecodeError};
 use crate::error::Error;
 use crate::history::{History, HistoryEntry, RawRecord, migrated, needs};
 use crate::index::{RunRow, project};
@@ -23,6 +25,7 @@ use crate::registry::{self, Registry, is_registry};
 /// What a data directory holds.
 pub struct View {
     reader: Reader,
+    payloads: Arc<Payloads>,
     rows: BTreeMap<RunId, RunRow>,
     /// Runs that another run started.
     children: BTreeSet<RunId>,
@@ -64,7 +67,8 @@ impl View {
         let (data, asides) = (data.to_owned(), BTreeMap::new());
         let (rows, registrations) = (BTreeMap::new(), Vec::new());
         let children = BTreeSet::new();
-        let mut view = Self { reader, rows, children, registry, registrations, next: Lsn(1), data, asides };
+        let payloads = Arc::new(Payloads::of(&data.join("journal")));
+        let mut view = Self { reader, payloads, rows, children, registry, registrations, next: Lsn(1), data, asides };
         view.refresh()?;
         Ok(view)
     }
@@ -84,7 +88,7 @@ impl View {
                 continue;
             }
             let id = RunId(entry.stream().0);
-            if !self.rows.contains_key(&id) && crate::load::events(id, &entry)?.first().is_some_and(is_child) {
+            if !self.rows.contains_key(&id) && is_child(&entry) {
                 self.children.insert(id);
             }
             if let Some(row) = project(self.rows.remove(&id), id, &entry)? {
@@ -111,6 +115,25 @@ impl View {
     pub fn set_aside(&self, run: RunId) -> Option<&str> {
         let open = self.rows.get(&run).is_some_and(|row| row.phase.is_open());
         self.asides.get(&run).filter(|_| open).map(|detail| &**detail)
+    }
+
+    /// Every record that cannot be read although it is whole, such as one whose large document is gone: its run, its number
+    /// there, and why. Reads everything.
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn unreadable(&self) -> Result<Vec<(RunId, u64, DecodeError)>, Error> {
+        let mut found = Vec::new();
+        for entry in self.reader.scan(Lsn(1))? {
+            let entry = entry?;
+            let run = RunId(entry.stream().0);
+            for (seq, r) in (entry.seq()..).zip(entry.records()).filter(|_| !is_registry(&entry)) {
+                if let Err(error) = codec::decode(Kind(r.kind), r.version, r.payload, &self.payloads) {
+                    found.push((run, seq, error));
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// What is registered.
@@ -158,13 +181,13 @@ impl View {
         let entries = self.reader.history(Position(row.last))?;
         let entries: Vec<HistoryEntry> = entries.iter().map(HistoryEntry::of).collect();
         let registrations = self.needed(run, &entries)?;
-        Ok(History { run, entries, registry: self.registry.clone(), registrations })
+        Ok(History { run, entries, registry: self.registry.clone(), registrations, payloads: self.payloads.clone() })
     }
 
     /// The registrations that a run is pinned to.
     fn needed(&self, run: RunId, entries: &[HistoryEntry]) -> Result<Vec<RawRecord>, Error> {
         let Some(first) = entries.first() else { return Ok(Vec::new()) };
-        let events = first.events(run)?;
+        let events = first.events(run, &self.payloads)?;
         let Some(event) = events.first() else { return Ok(Vec::new()) };
         let plan = load::begin(&self.registry, run, event, first.at, migrated(entries))?.plan;
         let needed = self.registrations.iter().filter(|r| match Kind(r.kind) {

@@ -5,5 +5,6 @@
 mod agents;
 mod cli;
 mod crash;
+mod openapi;
 mod real;
 mod support;

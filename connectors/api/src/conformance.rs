@@ -6,7 +6,7 @@
 //!
 //! 1. operations are named `<connector>.<operation>`, have semantic versions and well-formed, closed schemas, no two
 //!    share name and version, and every one of them has a sample;
-//! 2. each sample succeeds, and its output fits the operation's output schema;
+//! 2. each sample is accepted at registration and succeeds, and its output fits the operation's output schema;
 //! 3. the same key twice has one effect for idempotent operations, and none for safe ones;
 //! 4. garbage for input is refused with a useful problem, without a panic and without an effect; so is an operation
 //!    that does not exist;
@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::attachment::{Planned, Resources};
 use crate::clock::{Clock, SystemClock};
 use crate::{
     BoxFuture, CancellationToken, Class, Connector, OperationSpec, Outcome, Problem, Reconciled, Request, Value, json,
@@ -39,18 +40,27 @@ pub struct Sample {
     pub effects: usize,
     /// Whether the operation talks to the outside at all, so that a silent outside makes it wait.
     pub waits: bool,
+    /// Documents that come along, as the engine pins them.
+    pub resources: Resources,
 }
 
 impl Sample {
     /// A sample of an operation that reads and waits for the outside.
     pub fn new(operation: &str, input: Value) -> Self {
-        Self { operation: operation.into(), input, effects: 0, waits: true }
+        Self { operation: operation.into(), input, effects: 0, waits: true, resources: Resources::default() }
     }
 
     /// The same with a number of effects.
     #[must_use]
     pub fn with_effects(mut self, effects: usize) -> Self {
         self.effects = effects;
+        self
+    }
+
+    /// The same with documents.
+    #[must_use]
+    pub fn with_resources(mut self, resources: Resources) -> Self {
+        self.resources = resources;
         self
     }
 
@@ -150,6 +160,12 @@ struct Suite<'a> {
 }
 
 impl Suite<'_> {
+    /// A request with what a sample brings along.
+    fn sampled(&mut self, spec: &OperationSpec, sample: &Sample) -> Request {
+        let request = self.request(spec, sample.input.clone());
+        Request { resources: sample.resources.clone(), ..request }
+    }
+
     fn request(&mut self, spec: &OperationSpec, input: Value) -> Request {
         self.keys += 1;
         Request {
@@ -211,7 +227,11 @@ impl Suite<'_> {
     async fn succeeds(&mut self, spec: &OperationSpec, sample: &Sample) {
         let misfits = schema::check(&spec.input, &sample.input);
         self.report.check(&spec.name, misfits.is_empty(), || format!("the sample does not fit: {misfits:?}"));
-        let mut request = self.request(spec, sample.input.clone());
+        let planned = Planned { operation: &spec.name, with: &sample.input, resources: &sample.resources };
+        let examined = self.kit.connector.examine(&planned);
+        self.report
+            .check(&spec.name, examined.is_ok(), || format!("the sample is refused at registration: {examined:?}"));
+        let mut request = self.sampled(spec, sample);
         let key = request.wire_key();
         self.succeeds_once(spec, &request, "first call").await;
         let once = (self.kit.probe)(&key);
@@ -233,7 +253,7 @@ impl Suite<'_> {
             self.report.check(&spec.name, matches!(&found, Ok(Reconciled::Happened(Outcome::Succeeded(_)))), || {
                 format!("reconcile after success: found {found:?}, expected that it happened")
             });
-            let never = self.request(spec, sample.input.clone());
+            let never = self.sampled(spec, sample);
             let found = tokio::time::timeout(self.kit.patience, self.kit.connector.reconcile(never)).await;
             self.report.check(&spec.name, matches!(&found, Ok(Reconciled::NotHappened)), || {
                 format!("reconcile of a key never used: found {found:?}, expected that it did not happen")
@@ -263,6 +283,9 @@ impl Suite<'_> {
         ];
         for input in garbage {
             let shown: String = input.to_json().chars().take(60).collect();
+            // Whatever it says: it must not panic.
+            let planned = Planned { operation: &spec.name, with: &input, resources: &Resources::default() };
+            let _ = self.kit.connector.examine(&planned);
             let request = self.request(spec, input);
             let key = request.wire_key();
             let Some(outcome) = self.call(&request, &format!("garbage {shown}")).await else { continue };
@@ -295,7 +318,7 @@ impl Suite<'_> {
     }
 
     async fn deadlines(&mut self, spec: &OperationSpec, sample: &Sample) {
-        let mut late = self.request(spec, sample.input.clone());
+        let mut late = self.sampled(spec, sample);
         late.deadline = Some(crate::Timestamp(1));
         let key = late.wire_key();
         if let Some(outcome) = self.call(&late, "a deadline in the past").await {
@@ -307,7 +330,7 @@ impl Suite<'_> {
             return;
         }
         (self.kit.silence)(true).await;
-        let mut short = self.request(spec, sample.input.clone());
+        let mut short = self.sampled(spec, sample);
         short.deadline = Some(SystemClock.now().plus(Duration::from_millis(200)));
         if let Some(outcome) = self.call(&short, "a deadline that passes in silence").await {
             self.unfinished(spec, &outcome, "a deadline that passes in silence");
@@ -321,7 +344,7 @@ impl Suite<'_> {
     }
 
     async fn cancellation(&mut self, spec: &OperationSpec, sample: &Sample) {
-        let request = self.request(spec, sample.input.clone());
+        let request = self.sampled(spec, sample);
         request.cancel.cancel();
         if let Some(outcome) = self.call(&request, "cancelled before it begins").await {
             self.unfinished(spec, &outcome, "cancelled before it begins");
@@ -332,7 +355,7 @@ impl Suite<'_> {
             return;
         }
         (self.kit.silence)(true).await;
-        let request = self.request(spec, sample.input.clone());
+        let request = self.sampled(spec, sample);
         let cancel = request.cancel.clone();
         let mut call = self.kit.connector.call(request.clone());
         // Run it until it waits for the silent outside, then cancel: at the latest when nothing has come for a moment.

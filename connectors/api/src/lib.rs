@@ -27,7 +27,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 pub use cpd_core::catalog::{Class, OperationSpec};
-pub use cpd_core::definition::duration;
+pub use cpd_core::definition::{duration, read_value};
 pub use cpd_core::problem::{Problem, Standard};
 pub use cpd_core::schema;
 pub use cpd_core::time::Timestamp;

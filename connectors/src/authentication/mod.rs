@@ -179,7 +179,7 @@ impl Login {
 }
 
 /// Teaches a redactor a secret, in the forms that it may come back in: itself, in an address or form, in JSON.
-fn teach(redactor: &mut Redactor, secret: &Secret) {
+pub(crate) fn teach(redactor: &mut Redactor, secret: &Secret) {
     let plain = secret.expose();
     redactor.add(secret.clone());
     let mut encoded = String::new();

@@ -279,7 +279,15 @@ impl HttpClient {
                 "found a user or password in the address, which is logged; use `endpoint.authentication` instead";
             return Err(Problem::standard(Standard::Validation, what));
         }
-        let host = url.host_str().unwrap_or("").trim_end_matches('.').to_ascii_lowercase();
+        self.allowed_host(url.host_str().unwrap_or(""))
+    }
+
+    /// Whether anything may be called at that host, by whatever protocol.
+    ///
+    /// # Errors
+    /// If it is none of those that are allowed.
+    pub fn allowed_host(&self, host: &str) -> Result<(), Problem> {
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
         let fits = |pattern: &String| match pattern.to_ascii_lowercase().strip_prefix("*.") {
             Some(parent) => host.strip_suffix(parent).is_some_and(|sub| sub.len() > 1 && sub.ends_with('.')),
             None => pattern.eq_ignore_ascii_case(&host),

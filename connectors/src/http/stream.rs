@@ -22,12 +22,39 @@ use super::verdict::Trouble;
 /// What came back.
 #[derive(Debug)]
 pub enum Streamed {
-    /// An event stream, of which the caller took what it wanted.
+    /// A stream, of which the caller took what it wanted.
     Enough(Answer),
-    /// An event stream that ended before the caller had enough.
+    /// A stream that ended before the caller had enough.
     Ended(Answer),
     /// Something else, whole.
     Whole(Answer),
+}
+
+/// Whoever takes the pieces of an answer as they come.
+pub trait Sink: Send {
+    /// Whether an answer of that content type is taken in pieces; any other is gathered.
+    fn wants(&mut self, content_type: &str) -> bool;
+
+    /// The most bytes of it in all, if it is not the client's own limit.
+    fn bytes_max(&self) -> Option<usize> {
+        None
+    }
+
+    /// Takes a piece; breaks when there was enough.
+    fn take(&mut self, piece: &[u8]) -> ControlFlow<()>;
+}
+
+/// The pieces of an event stream, for a function.
+struct EventStream<F>(F);
+
+impl<F: FnMut(&[u8]) -> ControlFlow<()> + Send> Sink for EventStream<F> {
+    fn wants(&mut self, content_type: &str) -> bool {
+        is_event_stream(content_type)
+    }
+
+    fn take(&mut self, piece: &[u8]) -> ControlFlow<()> {
+        self.0(piece)
+    }
 }
 
 impl HttpClient {
@@ -46,9 +73,22 @@ impl HttpClient {
     /// If there is no answer, or none that may be taken, or a stream that breaks off.
     pub async fn stream(
         &self,
-        mut call: Call,
+        call: Call,
         request: &Request,
         take: impl FnMut(&[u8]) -> ControlFlow<()> + Send,
+    ) -> Result<Streamed, Trouble> {
+        self.stream_into(call, request, &mut EventStream(take)).await
+    }
+
+    /// The same for an answer that `sink` says it wants in pieces.
+    ///
+    /// # Errors
+    /// As [`stream`](Self::stream).
+    pub async fn stream_into(
+        &self,
+        mut call: Call,
+        request: &Request,
+        sink: &mut impl Sink,
     ) -> Result<Streamed, Trouble> {
         if !call.headers.contains_key(IDEMPOTENCY_KEY) {
             let key = HeaderValue::from_str(&request.wire_key()).expect("a wire key is plain ASCII");
@@ -59,17 +99,13 @@ impl HttpClient {
             return Err(Trouble::failed(why.problem("before anything was sent")));
         }
         let (class, doing) = (call.class, format!("while {} {} was under way", call.method, shown(&call.url)));
-        match within(request, &**self.clock(), self.streamed(call, take)).await {
+        match within(request, &**self.clock(), self.streamed(call, sink)).await {
             Ok(done) => done,
             Err(why) => Err(Trouble::uncertain(class, why.problem(&doing))),
         }
     }
 
-    async fn streamed(
-        &self,
-        call: Call,
-        mut take: impl FnMut(&[u8]) -> ControlFlow<()> + Send,
-    ) -> Result<Streamed, Trouble> {
+    async fn streamed(&self, call: Call, sink: &mut impl Sink) -> Result<Streamed, Trouble> {
         let limit = Duration::from_millis(self.config().timeout_ms);
         let mut sending = self
             .library(&call.url)
@@ -92,9 +128,9 @@ impl HttpClient {
             took_effect: false,
             received: self.clock().now(),
         };
-        let most = self.config().answer_bytes_max;
         let good = (200..300).contains(&answer.status);
-        let events = good && answer.header(CONTENT_TYPE).is_some_and(is_event_stream);
+        let events = good && answer.header(CONTENT_TYPE).is_some_and(|kind| sink.wants(kind));
+        let most = sink.bytes_max().filter(|_| events).unwrap_or(self.config().answer_bytes_max);
         let (mut body, mut seen) = (BytesMut::new(), 0usize);
         loop {
             let chunk = match response.chunk().await {
@@ -111,7 +147,7 @@ impl HttpClient {
                 return Err(too_large(&answer, most));
             }
             if events {
-                if take(&chunk).is_break() {
+                if sink.take(&chunk).is_break() {
                     return Ok(Streamed::Enough(answer));
                 }
             } else {

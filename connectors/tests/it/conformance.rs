@@ -7,6 +7,7 @@ use cpd_connector_api::{BoxFuture, Connector, Value, json};
 use cpd_connectors::drift::generate::{DEMO_SEED, SHIFT_DEMO, generate};
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
 use cpd_connectors::http::HttpConfig;
+use cpd_connectors::openapi::OpenApi;
 use cpd_connectors::sandbox::faults::{Fault, Kind};
 use cpd_connectors::sandbox::{Config, Handle, Sandbox, serve};
 
@@ -58,6 +59,23 @@ async fn http_conforms_with_each_scheme_that_needs_a_conversation() {
     ];
     conforms(&http(), &sandbox, samples).await;
     assert_eq!(authority.given(), 2, "a token each, whatever number of calls");
+}
+
+#[tokio::test]
+async fn openapi_conforms() {
+    let sandbox = sandbox().await;
+    let document = format!(
+        "openapi: 3.1.0\nservers: [ {{ url: '{}' }} ]\npaths:\n  /sandbox/echo:\n    \
+         post: {{ operationId: echo, requestBody: {{ content: {{ application/json: {{}} }} }} }}\n",
+        sandbox.url()
+    );
+    let with = json!({
+        "document": {"endpoint": "echo.yaml"}, "operationId": "echo", "parameters": {"a": 1},
+        "authentication": {"bearer": {"token": TOKEN}},
+    });
+    let sample = Sample::new("openapi.call", with).with_effects(1).with_resources(pinned("echo.yaml", &document));
+    let connector = OpenApi::new(authenticator(HttpConfig::default()));
+    conforms(&connector, &sandbox, vec![sample]).await;
 }
 
 #[tokio::test]

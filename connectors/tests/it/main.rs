@@ -3,6 +3,7 @@
 
 mod a2a;
 mod agent;
+mod asyncapi;
 mod atlas;
 mod authority;
 mod bad_answers;
@@ -15,6 +16,8 @@ mod mcp;
 mod mcp_stdio;
 mod no_panic;
 mod oauth;
+mod openapi;
+mod process;
 mod real_mlflow;
 mod resource;
 mod sandbox;

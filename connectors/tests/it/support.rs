@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use cpd_connector_api::attachment::{Resource, Resources};
 use cpd_connector_api::clock::{Clock, SystemClock};
 use cpd_connector_api::secret::Secret;
 use cpd_connector_api::{CancellationToken, Outcome, Problem, Request, Timestamp, Value};
@@ -110,6 +111,12 @@ pub fn request(operation: &str, key: &str, input: Value) -> Request {
         conditions: Default::default(),
         cancel: CancellationToken::new(),
     }
+}
+
+/// One document, as the engine pins it.
+pub fn pinned(uri: &str, content: &str) -> Resources {
+    let resource = Resource { uri: uri.into(), media_type: None, content: content.as_bytes().into() };
+    [Arc::new(resource)].into_iter().collect()
 }
 
 /// The output of a success.

@@ -131,6 +131,19 @@ impl PartialEq for Value {
     }
 }
 
+/// A writer that keeps nothing but the count.
+struct Counted(usize);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Value {
     /// An empty object.
     pub fn object() -> Self {
@@ -168,6 +181,43 @@ impl Value {
     /// Appends compact JSON text to `out`.
     pub fn write_json(&self, out: &mut Vec<u8>) {
         serde_json::to_writer(out, self).expect("writing to memory does not fail");
+    }
+
+    /// How many bytes of JSON it is, if those are more than `limit`.
+    pub fn beyond(&self, limit: usize) -> Option<usize> {
+        // Nearly all data are so small that their longest possible form is within any limit.
+        if self.bytes_at_most(limit) <= limit {
+            return None;
+        }
+        let mut counted = Counted(0);
+        serde_json::to_writer(&mut counted, self).expect("counting does not fail");
+        Some(counted.0).filter(|n| *n > limit)
+    }
+
+    /// No fewer bytes than its JSON has, counted no further than a little beyond `limit`.
+    fn bytes_at_most(&self, limit: usize) -> usize {
+        let mut open = vec![self];
+        let mut bytes = 0usize;
+        while let Some(value) = open.pop() {
+            // An escape takes six bytes; the longest number is a double.
+            bytes += match value {
+                Value::Null | Value::Bool(_) => 6,
+                Value::Num(_) => 26,
+                Value::Str(text) => 6 * text.len() + 3,
+                Value::Arr(items) => {
+                    open.extend(items.iter());
+                    2 + items.len()
+                }
+                Value::Obj(members) => {
+                    open.extend(members.values());
+                    2 + members.keys().map(|k| 6 * k.len() + 4).sum::<usize>()
+                }
+            };
+            if bytes > limit {
+                break;
+            }
+        }
+        bytes
     }
 
     /// Converts any serialisable thing.

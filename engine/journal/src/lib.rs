@@ -9,6 +9,7 @@
 //! - [`verify`](verify()) proves a journal whole, or says what is lost; [`transfer`] takes it out as text and in again.
 //! - [`index`] is what can be looked up faster than by reading, and rebuilt by reading.
 //! - [`record`] says what records say: frozen structs, one for each kind and version.
+//! - [`payloads`] keeps large documents once, by content.
 //! - [`codec`] turns structs into payloads.
 //! - [`DirLock`] keeps a second process away; [`files`] keeps the operating system away, in tests.
 //!
@@ -25,6 +26,7 @@ pub mod index;
 mod lock;
 mod log;
 mod mark;
+pub mod payloads;
 mod reader;
 pub mod record;
 mod recover;

@@ -5,6 +5,7 @@
 //! ```json
 //! {"cpd_journal_export":1,"journal":"00…","first":1}
 //! {"lsn":1,"stream":"72…","seq":1,"at":1700000000000000,"before":"00…","digest":"5e…","records":[{"kind":1,"version":1,"payload":"eyJ9"}]}
+//! {"stored":"eyJsYXJnZSI6dHJ1ZX0="}
 //! {"next":2,"entries":1}
 //! ```
 //!
@@ -30,6 +31,7 @@ use crate::format;
 use crate::ids::{Digest, Lsn, Position, StreamId};
 use crate::log::{Log, Options};
 use crate::mark;
+use crate::payloads::Payloads;
 use crate::reader::Reader;
 use crate::stored::StoredEntry;
 
@@ -81,6 +83,13 @@ struct LineRecord {
     payload: String,
 }
 
+/// A payload that records refer to.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    stored: String,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct End {
@@ -89,7 +98,8 @@ struct End {
 }
 
 /// Writes everything that a reader sees, from its oldest record on.
-pub fn export(reader: &Reader, out: &mut dyn Write) -> Result<Summary> {
+/// Payloads that are stored apart come before the end.
+pub fn export(reader: &Reader, payloads: &Payloads, out: &mut dyn Write) -> Result<Summary> {
     let first = reader.segments()?.first().map(|segment| segment.first).ok_or(Error::Missing)?;
     let journal = StreamId(reader.journal()?).to_string();
     put(out, &Head { cpd_journal_export: EXPORT_VERSION, journal, first: first.0 })?;
@@ -100,6 +110,10 @@ pub fn export(reader: &Reader, out: &mut dyn Write) -> Result<Summary> {
         summary.entries += 1;
         summary.records += entry.record_count() as u64;
         summary.next = entry.next_lsn();
+    }
+    for digest in payloads.all().map_err(|e| Error::io("list", "the payloads", e))? {
+        let bytes = payloads.get(&digest).map_err(|e| Error::io("export", "a payload", std::io::Error::other(e)))?;
+        put(out, &Stored { stored: BASE64.encode(bytes) })?;
     }
     put(out, &End { next: summary.next.0, entries: summary.entries })?;
     out.flush().map_err(|e| Error::io("write", "the export", e))?;
@@ -130,7 +144,7 @@ fn line(entry: &StoredEntry) -> Line {
 }
 
 /// Makes a journal out of an export, in a directory without one. Of the options, the identity and the first record are the export's.
-pub fn import(files: Arc<dyn Files>, options: Options, text: &mut dyn BufRead) -> Result<Summary> {
+pub fn import(files: Arc<dyn Files>, options: Options, payloads: &Payloads, text: &mut dyn BufRead) -> Result<Summary> {
     let names = files.list().map_err(|e| Error::io("list", &files.describe(), e))?;
     if let Some(file) = names.into_iter().find(|name| format::segment_first(name).is_some() || name == mark::MARK_NAME)
     {
@@ -160,6 +174,13 @@ pub fn import(files: Arc<dyn Files>, options: Options, text: &mut dyn BufRead) -
             import.flush()?;
             import.log.close()?;
             return Ok(import.summary);
+        }
+        if value.get("stored").is_some() {
+            let line: Stored = serde_json::from_value(value).map_err(|e| lines.refuse(e.to_string(), "a payload"))?;
+            let bytes = BASE64.decode(&line.stored);
+            let bytes = bytes.map_err(|e| lines.refuse(format!("a payload with {e}"), "base64"))?;
+            payloads.put(&bytes).map_err(|e| Error::io("write", "a payload", e))?;
+            continue;
         }
         let line: Line = serde_json::from_value(value).map_err(|e| lines.refuse(e.to_string(), "an entry"))?;
         import.take(&lines, &line)?;

@@ -22,6 +22,7 @@ mod write;
 
 use cpd_core::machine::{Run, RunId};
 use cpd_journal::index::Space;
+use cpd_journal::payloads::Payloads;
 use cpd_journal::{Chain, Digest, Position, StoredEntry};
 use sha2::{Digest as _, Sha256};
 
@@ -96,13 +97,13 @@ pub(crate) fn load(shared: &Shared, id: RunId, last: Position) -> Result<Option<
         return Ok(None);
     };
     let entries = shared.reader.history_since(last, source.seq)?;
-    Ok(onto(source, &entries)?
+    Ok(onto(source, &entries, &shared.payloads)?
         .zip(entries.last().map(StoredEntry::chain))
         .map(|((run, events), chain)| (run, chain, events)))
 }
 
 /// Folds the entries from the one that the snapshot ends with onto it.
-fn onto(source: Source, entries: &[StoredEntry]) -> Result<Option<(Run, u64)>, Error> {
+fn onto(source: Source, entries: &[StoredEntry], payloads: &Payloads) -> Result<Option<(Run, u64)>, Error> {
     let Some((covered, rest)) = entries.split_first() else { return Ok(None) };
     if covered.next_seq() != source.seq + 1 || covered.digest() != source.digest {
         return Ok(None);
@@ -113,6 +114,6 @@ fn onto(source: Source, entries: &[StoredEntry]) -> Result<Option<(Run, u64)>, E
     }
     let events = source.run.events;
     let mut run = Some(source.run);
-    load::fold_onto(&mut run, rest, |_, _| unreachable!("there is a run already"))?;
+    load::fold_onto(&mut run, rest, payloads, |_, _| unreachable!("there is a run already"))?;
     Ok(run.map(|run| (run, events)))
 }

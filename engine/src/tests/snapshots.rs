@@ -11,6 +11,7 @@ use cpd_core::machine::{ActId, Command, Env, Event, Input, Resolution, Run, RunI
 use cpd_core::problem::{Problem, Standard};
 use cpd_core::time::Timestamp;
 use cpd_core::{Value, json};
+use cpd_journal::payloads::Payloads;
 use cpd_journal::{Digest, Position};
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
@@ -225,8 +226,9 @@ impl Live {
         // As they come back from the journal.
         let journaled = |event: &Event| {
             let mut bytes = Vec::new();
-            let kind = codec::encode(event, &mut bytes);
-            codec::decode(kind, cpd_journal::record::v1::VERSION, &bytes).expect("what was encoded")
+            let kind = codec::encode(event, &mut bytes, &Payloads::default());
+            codec::decode(kind, cpd_journal::record::v1::VERSION, &bytes, &Payloads::default())
+                .expect("what was encoded")
         };
         self.entries.push((self.now, turn.events.iter().map(journaled).collect()));
         self.snapshots.push(snapshot::encode(&source(&self.run)).expect("it is small"));

@@ -8,6 +8,7 @@ mod elsewhere;
 mod events;
 mod forks;
 mod full;
+mod large;
 mod looking;
 mod migrations;
 mod secrets;

@@ -10,10 +10,13 @@ mod demo;
 mod events;
 mod kill;
 mod logging;
+mod messages;
+mod openapi;
 mod operate;
 mod replay;
 mod run;
 mod server;
+mod validate;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -101,6 +104,7 @@ impl Place {
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it is in a directory")).expect("a directory");
         std::fs::write(&path, content).expect("a file");
         path
     }

@@ -128,6 +128,17 @@ fn serve(state: &State, stream: TcpStream) -> std::io::Result<()> {
             "/html" => answer(&mut stream, "200 OK", "text/html", b"<html><body>Please log in</body></html>")?,
             "/liar" => answer(&mut stream, "200 OK", "application/json", b"<html><body>Please log in</body></html>")?,
             "/big" => answer(&mut stream, "200 OK", "application/json", &vec![b'1'; 40 << 20])?,
+            "/api.json" => {
+                let text = format!(
+                    r##"{{"asyncapi":"3.0.0","servers":{{"main":{{"host":"{}","protocol":"http"}}}},"channels":{{"room":{{"address":"room"}}}},
+                    "operations":{{"say":{{"action":"receive","channel":{{"$ref":"#/channels/room"}}}}}}}}"##,
+                    stream.local_addr()?
+                );
+                answer(&mut stream, "200 OK", "application/json", text.as_bytes())?;
+            }
+            "/lines" => {
+                answer(&mut stream, "200 OK", "application/x-ndjson", b"{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n")?
+            }
             // Held until the client gives up: the answer never comes.
             "/never" => while reader.read(&mut [0; 64])? > 0 {},
             "/gate" => {

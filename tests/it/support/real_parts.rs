@@ -1,5 +1,5 @@
-//! The real parts of the tests: an MLflow server, a training service that trains, the German credit data, an MCP server, an A2A agent. The programs are
-//! in `tests/real/`; this starts and stops them.
+//! The real parts of the tests: an MLflow server, a training service that trains, the German credit data, an MCP server, an A2A agent,
+//! a service with an OpenAPI document. The programs are in `tests/real/`; this starts and stops them.
 //!
 //! `CPD_REAL_PARTS` says what to do:
 //!
@@ -97,6 +97,11 @@ impl RealParts {
     pub fn mcp_stdio(&self) -> (String, [String; 2]) {
         let script = self.scripts.join("mcp_server.py");
         (self.python.to_string_lossy().into_owned(), [script.to_string_lossy().into_owned(), "--stdio".into()])
+    }
+
+    /// A service whose framework writes its OpenAPI document, at `/api/openapi.json`.
+    pub fn openapi_service(&self, dir: &Path) -> Part {
+        Part::start(self.command("openapi_service.py"), &dir.join("openapi.log"))
     }
 
     /// An A2A agent; with a version its card offers only that one.

@@ -6,11 +6,15 @@
 //!
 //! Invariants: rendering never panics, and nothing that it prints can steer a terminal (control characters are replaced).
 
+mod render;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::Serialize;
+
+pub use self::render::{Part, WIDTH};
 
 /// A part of a source text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -87,28 +91,41 @@ pub struct Diagnostic {
     /// Anything else worth knowing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    /// The line of the source in which the span begins.
+    /// Other places that have to do with it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub related: Vec<Related>,
+    /// Where the span ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end: Option<End>,
+    /// The lines of the source from the one in which the span begins to the one in which it ends.
+    #[serde(skip)]
+    excerpt: Option<Arc<str>>,
+    /// Whether what stands at the place must not be shown.
+    #[serde(skip)]
+    concealed: bool,
+}
+
+/// Another place that has to do with a diagnostic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Related {
+    /// Where.
+    pub span: Span,
+    /// What is there.
+    pub message: String,
+    /// Its line of the source.
     #[serde(skip)]
     excerpt: Option<Arc<str>>,
 }
 
-/// The parts of a rendered diagnostic that a terminal may want to tell apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// `error[code]`
-    Title(Severity),
-    /// The message.
-    Message,
-    /// Line numbers, bars and arrows.
-    Frame,
-    /// Carets and the label.
-    Marker(Severity),
-    /// `hint:` and `note:`
-    Aside,
+/// Where a span ends: the position behind its last character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct End {
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
 }
 
-/// The most characters of a source line that are shown.
-const EXCERPT_CHARS: usize = 110;
 /// The most characters of a line that are kept, so that a file of one line is not kept once per diagnostic.
 const EXCERPT_BYTES: usize = 4096;
 
@@ -135,7 +152,10 @@ impl Diagnostic {
             label: None,
             hint: None,
             notes: vec![],
+            related: vec![],
+            end: None,
             excerpt: None,
+            concealed: false,
         }
     }
 
@@ -167,54 +187,43 @@ impl Diagnostic {
         self
     }
 
+    /// The same with another place that has to do with it.
+    #[must_use]
+    pub fn also(mut self, span: Span, message: impl Into<String>) -> Self {
+        self.relate(span, message);
+        self
+    }
+
+    /// Adds another place that has to do with it.
+    pub fn relate(&mut self, span: Span, message: impl Into<String>) {
+        self.related.push(Related { span, message: message.into(), excerpt: None });
+    }
+
+    /// Hides what stands at its place: it is a secret.
+    pub fn conceal(&mut self) {
+        self.concealed = true;
+    }
+
+    /// Where its span ends; known once it has its source.
+    pub fn end(&self) -> Option<End> {
+        self.end
+    }
+
     /// The same with its file and its line of the source, so that it can be rendered.
     #[must_use]
     pub fn within(mut self, file: &Arc<str>, source: &str) -> Self {
         self.file = file.clone();
-        self.excerpt = self.span.map(|span| {
-            let start = source.floor_char_boundary(span.start.min(source.len()));
-            let line_start = source[..start].rfind('\n').map_or(0, |i| i + 1);
-            let line = source[line_start..].split(['\n', '\r']).next().unwrap_or("");
-            let end = line.floor_char_boundary((start - line_start + EXCERPT_BYTES).min(line.len()));
-            Arc::from(&line[..end])
+        let concealed = self.span.filter(|_| self.concealed);
+        self.excerpt = self.span.map(|span| lines_of(source, span, concealed));
+        for related in &mut self.related {
+            let first = Span { end: related.span.start, ..related.span };
+            related.excerpt = Some(lines_of(source, first, concealed));
+        }
+        self.end = self.span.map(|span| {
+            let end = Span::of(source, span.end.max(span.start), span.end.max(span.start));
+            End { line: end.line, column: end.column }
         });
         self
-    }
-
-    /// Draws it with the line of the source and carets below the place. Ends with a line break.
-    pub fn render(&self) -> String {
-        self.render_with(&|_, text| text.to_owned())
-    }
-
-    /// The same; `paint` may put colours around each part.
-    pub fn render_with(&self, paint: &dyn Fn(Part, &str) -> String) -> String {
-        let mut out = paint(Part::Title(self.severity), &format!("{}[{}]", self.severity, self.code));
-        out.push_str(&paint(Part::Message, &format!(": {}", plain(&self.message))));
-        out.push('\n');
-        let width = self.span.map_or(0, |s| s.line.to_string().len());
-        let pad = " ".repeat(width);
-        match (self.span, &self.excerpt) {
-            (Some(span), Some(line)) => {
-                let place = format!("{}:{}:{}", plain(&self.file), span.line, span.column);
-                out.push_str(&format!("{pad}{} {place}\n", paint(Part::Frame, "-->")));
-                let (shown, before, length) = window(line, span);
-                out.push_str(&format!("{pad} {}\n", paint(Part::Frame, "|")));
-                let number = paint(Part::Frame, &format!("{} |", span.line));
-                out.push_str(format!("{number} {shown}").trim_end());
-                let label = self.label.as_ref().map_or_else(String::new, |l| format!(" {}", plain(l)));
-                let marker = paint(Part::Marker(self.severity), &format!("{}{label}", "^".repeat(length)));
-                out.push_str(&format!("\n{pad} {} {}{marker}\n", paint(Part::Frame, "|"), " ".repeat(before)));
-            }
-            _ if !self.file.is_empty() => {
-                out.push_str(&format!("{} {}\n", paint(Part::Frame, "-->"), plain(&self.file)));
-            }
-            _ => {}
-        }
-        for (what, text) in self.hint.iter().map(|h| ("hint", h)).chain(self.notes.iter().map(|n| ("note", n))) {
-            let text = plain(text).replace('\n', &format!("\n{pad}         "));
-            out.push_str(&format!("{pad} {} {text}\n", paint(Part::Aside, &format!("= {what}:"))));
-        }
-        out
     }
 }
 
@@ -233,33 +242,20 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// The part of a line around a span, the characters before the span in it, and the length of the span in characters.
-fn window(line: &str, span: Span) -> (String, usize, usize) {
-    let chars: Vec<char> = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let column = (span.column.saturating_sub(1) as usize).min(chars.len());
-    let bytes = span.end.saturating_sub(span.start);
-    let marked: usize = line
-        .chars()
-        .skip(column)
-        .map(char::len_utf8)
-        .scan(0, |sum, n| {
-            *sum += n;
-            Some(*sum)
-        })
-        .take_while(|sum| *sum <= bytes)
-        .count();
-    let from = if chars.len() <= EXCERPT_CHARS { 0 } else { column.saturating_sub(EXCERPT_CHARS / 3) };
-    let to = (from + EXCERPT_CHARS).min(chars.len());
-    let mut shown: String = chars[from..to].iter().collect();
-    let mut before = column - from;
-    if from > 0 {
-        shown.insert(0, '…');
-        before += 1;
-    }
-    if to < chars.len() {
-        shown.push('…');
-    }
-    (shown, before, marked.min(to - column.min(to)).max(1))
+/// The lines of a source that a span touches, without what is `concealed`.
+fn lines_of(source: &str, span: Span, concealed: Option<Span>) -> Arc<str> {
+    let start = source.floor_char_boundary(span.start.min(source.len()));
+    let line_start = source[..start].rfind('\n').map_or(0, |i| i + 1);
+    let end = source.floor_char_boundary(span.end.clamp(start, source.len()));
+    let line_end = source[end..].find(['\n', '\r']).map_or(source.len(), |i| end + i);
+    let cut = source.floor_char_boundary((start + EXCERPT_BYTES).min(line_end));
+    let text = &source[line_start..cut];
+    let Some(hidden) = concealed else { return Arc::from(text) };
+    let hide = |(i, c): (usize, char)| {
+        let inside = (hidden.start..hidden.end).contains(&(line_start + i)) && !matches!(c, '\n' | '\r');
+        if inside { '*' } else { c }
+    };
+    text.char_indices().map(hide).collect::<String>().into()
 }
 
 /// The text without control characters other than line breaks.

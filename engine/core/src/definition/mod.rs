@@ -7,6 +7,8 @@
 //! 4. `resolve` looks operations, policies and agents up in an [`Environment`] and pins what it found; the digest of the
 //!    plan covers the source and the pins.
 //!
+//! [`lint`] gives advice about what can run, to those who ask; [`form`] is the shape of documents for editors.
+//!
 //! All errors are found in one go, each a [`Diagnostic`] with its place, in the order of the source.
 //!
 //! Never: IO, a panic on any text, a name left for run time to look up.
@@ -14,6 +16,8 @@
 mod check;
 pub mod diagnostic;
 pub mod duration;
+pub mod form;
+pub mod lint;
 pub mod names;
 pub mod plan;
 mod read;

@@ -228,6 +228,9 @@ fn syntax(source: &str, error: &ScanError) -> Diagnostic {
     if info.contains("mapping values") {
         return d.hint("quote a text that has `: ` in it, and expressions with `{`: '${ {a: .b} }'");
     }
+    if info.contains("while parsing a flow") && line.contains(['{', '[']) {
+        return d.hint("quote a text that has one of `[ ] { } ,` in it, as expressions often have: '.items[0]'");
+    }
     d
 }
 
@@ -252,7 +255,7 @@ struct Open {
 
 enum Kind {
     List(Vec<Yaml>),
-    Map { members: Vec<Member>, seen: BTreeMap<Arc<str>, u32>, key: Option<(Arc<str>, Span)> },
+    Map { members: Vec<Member>, seen: BTreeMap<Arc<str>, Span>, key: Option<(Arc<str>, Span)> },
 }
 
 impl Builder<'_> {
@@ -386,14 +389,14 @@ impl Builder<'_> {
         let span = self.first_line(span);
         if let Some(Open { kind: Kind::Map { seen, key, .. }, .. }) = self.stack.last_mut() {
             let name: Arc<str> = Arc::from(text);
-            if let Some(line) = seen.get(&name) {
+            if let Some(first) = seen.get(&name) {
                 let d = Diagnostic::error("duplicate-key", format!("found the key `{text}` twice in one object"));
-                let d = d.at(span).label("second time").note(format!("the first one is in line {line}"));
+                let d = d.at(span).label("second time").also(*first, "the first one");
                 if self.found.len() < FOUND_MAX {
                     self.found.push(d);
                 }
             } else {
-                seen.insert(name.clone(), span.line);
+                seen.insert(name.clone(), span);
             }
             *key = Some((name, span));
         }

@@ -38,6 +38,7 @@ mod ops;
 mod order;
 mod print;
 mod resolve;
+pub mod shape;
 mod template;
 #[cfg(test)]
 mod tests;

@@ -28,7 +28,7 @@ use crate::time::Timestamp;
 use crate::value::Map;
 use crate::{Value, json};
 
-pub use document::{Example, PolicyDocument, Rule};
+pub use document::{Example, HEADER, PolicyDocument, Rule};
 
 /// The longest facts that are looked at, as JSON.
 const FACTS_BYTES_MAX: usize = 1 << 20;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use cpd_journal::files::{Files, MemoryFiles};
+use cpd_journal::payloads::Payloads;
 use cpd_journal::transfer::{Summary, export, import};
 use cpd_journal::{Error, Lsn, Options, Reader, StoredEntry, verify_files};
 
@@ -24,13 +25,14 @@ fn journal() -> MemoryFiles {
 
 fn text(files: &MemoryFiles) -> (Summary, String) {
     let mut out = Vec::new();
-    let summary = export(&Reader::open_files(layer(files)).expect("a reader"), &mut out).expect("an export");
+    let summary = export(&Reader::open_files(layer(files)).expect("a reader"), &Payloads::default(), &mut out)
+        .expect("an export");
     (summary, String::from_utf8(out).expect("text"))
 }
 
 fn take_in(text: &str) -> Result<(MemoryFiles, Summary), Error> {
     let files = MemoryFiles::new();
-    let summary = import(layer(&files), small(), &mut text.as_bytes())?;
+    let summary = import(layer(&files), small(), &Payloads::default(), &mut text.as_bytes())?;
     Ok((files, summary))
 }
 
@@ -118,7 +120,20 @@ fn nothing_is_imported_over_a_journal() {
     let files = journal();
     let (_, text) = text(&files);
     let before = essence(&files);
-    let outcome = import(layer(&files), small(), &mut text.as_bytes());
+    let outcome = import(layer(&files), small(), &Payloads::default(), &mut text.as_bytes());
     assert!(matches!(outcome, Err(Error::NotEmpty { .. })));
     assert_eq!(essence(&files), before);
+}
+
+#[test]
+fn payloads_that_are_stored_apart_travel_along() {
+    let files = journal();
+    let from = Payloads::in_memory([b"large".to_vec(), b"larger".to_vec()]);
+    let mut text = Vec::new();
+    export(&Reader::open_files(layer(&files)).unwrap(), &from, &mut text).unwrap();
+    let to = Payloads::in_memory([]);
+    import(layer(&MemoryFiles::new()), small(), &to, &mut text.as_slice()).unwrap();
+    assert_eq!(to.all().unwrap(), from.all().unwrap());
+    let broken = String::from_utf8(text).unwrap().replace("{\"stored\":\"", "{\"stored\":\"*");
+    assert!(import(layer(&MemoryFiles::new()), small(), &to, &mut broken.as_bytes()).is_err());
 }

@@ -7,6 +7,7 @@ use super::shape::Fields;
 use super::task::Site;
 use super::{Reader, Within};
 use crate::Value;
+use crate::definition::diagnostic::Span;
 use crate::definition::plan::{Action, Case, For, NodeId, Then};
 use crate::definition::yaml::Yaml;
 use crate::expression::{Global, Program, expression_source};
@@ -106,7 +107,7 @@ impl<'a> Reader<'a> {
             self.error("empty-list", yaml.mark, "`switch` has no cases");
         }
         let within = Within { parent: id, pointer: String::new(), locals: self.node(id).locals.clone() };
-        let (mut cases, mut default): (Vec<Case>, Option<(Case, u32)>) = (Vec::new(), None);
+        let (mut cases, mut default): (Vec<Case>, Option<(Case, Span)>) = (Vec::new(), None);
         let mut names: Vec<&str> = Vec::new();
         let mut thens = Vec::new();
         for item in items {
@@ -134,19 +135,19 @@ impl<'a> Reader<'a> {
                     cases.push(case(when));
                 }
                 None => {
-                    if let Some((_, line)) = &default {
-                        let note = format!("the first one is in line {line}");
+                    if let Some((_, first)) = &default {
+                        let first = *first;
                         let d = self.error(
                             "several-defaults",
                             member.key_span,
                             format!("{what} has no `when`, and is not the only one"),
                         );
                         d.label = Some("a second default".into());
-                        d.notes.push(note);
+                        d.relate(first, "the first one");
                         continue;
                     }
                     thens.push((then, None));
-                    default = Some((case(None), member.key_span.line));
+                    default = Some((case(None), member.key_span));
                 }
             }
         }

@@ -10,7 +10,7 @@ use super::{Reader, Within};
 use crate::Value;
 use crate::catalog::{Class, OperationSpec};
 use crate::definition::names;
-use crate::definition::plan::{Action, Call, Conditions};
+use crate::definition::plan::{Action, Call, Conditions, NodeId};
 use crate::definition::resolve::Reference;
 use crate::definition::yaml::Yaml;
 use crate::value::Map;
@@ -20,7 +20,7 @@ pub const WORKFLOW: &str = "workflow.run";
 
 impl<'a> Reader<'a> {
     /// `run`
-    pub fn run(&mut self, yaml: &'a Yaml, within: &Within) -> Option<Action> {
+    pub fn run(&mut self, id: NodeId, yaml: &'a Yaml, within: &Within) -> Option<Action> {
         let kinds = ["container", "script", "shell", "workflow"];
         let known: Vec<&str> = kinds.into_iter().chain(["await", "return"]).collect();
         let fields = self.fields(yaml, "`run`", &known)?;
@@ -45,10 +45,18 @@ impl<'a> Reader<'a> {
             self.not_yet(key, &format!("`run.{kind}`"), instead);
             return None;
         }
+        if let Some(source) = what.get("source").filter(|_| kind == "script") {
+            self.resource(source, "`run.script.source`")?;
+        }
         let operation = self.operation(yaml, Reference { name: &name, version: None, catalog: None })?;
         self.arguments(&operation, Some(yaml), &yaml.value, yaml);
-        let with = self.arguments_of(yaml, &yaml.value, within)?;
-        Some(Action::Call(Call { operation, with, conditions: Conditions::default() }))
+        let mut value = yaml.value.clone();
+        if let (false, Value::Obj(members)) = (awaits, &mut value) {
+            // Whoever does not wait goes on with its input.
+            Arc::make_mut(members).insert(Arc::from("input"), Value::str("${ . }"));
+        }
+        let conditions = Conditions::default();
+        self.performed(id, operation, Some(yaml), &value, conditions, yaml, within).map(Action::Call)
     }
 
     fn workflow(&mut self, yaml: &'a Yaml, awaits: bool, within: &Within) -> Option<Action> {

@@ -135,10 +135,10 @@ impl<'a> Reader<'a> {
         }
         match seen.get(name) {
             Some(first) => {
-                let note = format!("the first one is in line {}", first.line);
+                let first = *first;
                 let d = self.error("duplicate-task", span, format!("two tasks of one list are called `{name}`"));
                 d.label = Some("`then` could not tell them apart".into());
-                d.notes.push(note);
+                d.relate(first, "the first one");
             }
             None => drop(seen.insert(name, span)),
         }
@@ -262,7 +262,7 @@ impl<'a> Reader<'a> {
             "try" => self.try_catch(id, yaml, fields, within),
             "wait" => self.span(yaml, "`wait`", within).map(Action::Wait),
             "listen" => self.listen(id, yaml, fields, within),
-            _ => self.run(yaml, within),
+            _ => self.run(id, yaml, within),
         }
     }
 

@@ -1,6 +1,7 @@
 //! Compiling whole definitions: what the plan is, where errors point, and that nothing makes the compiler panic.
 
 mod elsewhere;
+mod lint;
 
 use std::sync::Arc;
 use std::time::Duration;
