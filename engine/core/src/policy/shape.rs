@@ -22,6 +22,9 @@ const REACH_MAX: usize = 32;
 /// The most operators, dots and indexes in one expression.
 const OPERATORS_MAX: usize = 64;
 
+/// How many rules are looked at to name one that refers to itself; a module of 64 KiB has room for thousands.
+const CIRCLES_MAX: usize = 100;
+
 /// What is wrong with a module, and the way out.
 pub(super) struct Excess {
     pub message: String,
@@ -51,6 +54,20 @@ struct Rule<'a> {
     calls: BTreeSet<&'a str>,
 }
 
+impl<'a> Rule<'a> {
+    /// The names that it refers to, if they are those of rules or functions.
+    fn others<'r>(
+        &'r self,
+        own: &'r str,
+        rules: &'r BTreeMap<&'a str, Rule<'a>>,
+    ) -> impl Iterator<Item = &'a str> + 'r {
+        let called = self.calls.iter().filter(|c| rules.contains_key(*c));
+        // A rule that mentions itself is found by the engine; mostly it is a local variable of that name.
+        let mentioned = self.mentions.iter().filter(move |m| **m != own && rules.get(*m).is_some_and(|r| !r.function));
+        called.chain(mentioned).copied()
+    }
+}
+
 /// Refuses a module that could take the engine deeper than its stack allows.
 pub(super) fn check(source: &str) -> Result<(), Excess> {
     let tokens = tokens(source);
@@ -78,16 +95,23 @@ pub(super) fn check(source: &str) -> Result<(), Excess> {
             hint: "what a decision rests on is its facts and parameters alone",
         });
     }
-    match far(&rules(&tokens)) {
-        None => Ok(()),
-        Some(name) => Err(Excess {
+    let rules = rules(&tokens);
+    let Some(name) = far(&rules) else { return Ok(()) };
+    let behind = reached(&rules, name);
+    let circle = behind.iter().take(CIRCLES_MAX).find(|name| reached(&rules, name).contains(*name));
+    Err(match circle {
+        Some(name) => Excess {
+            message: format!("the Rego rule {name:?} refers to itself"),
+            hint: "Rego has no recursion; use a comprehension or `every`",
+        },
+        None => Excess {
             message: format!(
-                "the Rego rule {name:?} refers to itself or reaches through too many others, expected a way of at most \
-                 {REACH_MAX} rules and brackets"
+                "the Rego rule {name:?} reaches through too many others, expected a way of at most {REACH_MAX} rules and \
+                 brackets"
             ),
-            hint: "Rego has no recursion; use a comprehension or `every`, and shorten chains of rules",
-        }),
-    }
+            hint: "shorten the chain of rules; a rule with few brackets may stand behind more others",
+        },
+    })
 }
 
 fn tokens(source: &str) -> Vec<Placed<'_>> {
@@ -322,10 +346,7 @@ fn far<'a>(rules: &BTreeMap<&'a str, Rule<'a>>) -> Option<&'a str> {
     for _ in 0..=REACH_MAX {
         let mut settled = true;
         for (name, rule) in rules {
-            let called = rule.calls.iter();
-            // A rule that mentions itself is found by the engine; mostly it is a local variable of that name.
-            let mentioned = rule.mentions.iter().filter(|m| *m != name && rules.get(*m).is_some_and(|r| !r.function));
-            let behind = called.chain(mentioned).filter_map(|n| reach.get(n)).max().copied().unwrap_or(0);
+            let behind = rule.others(name, rules).filter_map(|n| reach.get(n)).max().copied().unwrap_or(0);
             let whole = own[name] + behind;
             if whole > REACH_MAX {
                 return Some(name);
@@ -337,4 +358,19 @@ fn far<'a>(rules: &BTreeMap<&'a str, Rule<'a>>) -> Option<&'a str> {
         }
     }
     None
+}
+
+/// What a rule refers to, and what that refers to, and so on.
+fn reached<'a>(rules: &BTreeMap<&'a str, Rule<'a>>, from: &str) -> BTreeSet<&'a str> {
+    let mut seen = BTreeSet::new();
+    let mut open: Vec<&str> = vec![from];
+    while let Some(name) = open.pop() {
+        let Some(rule) = rules.get(name) else { continue };
+        for other in rule.others(name, rules) {
+            if seen.insert(other) {
+                open.push(other);
+            }
+        }
+    }
+    seen
 }

@@ -219,7 +219,7 @@ fn rows_of_operators_are_read_up_to_the_limit_and_refused_beyond_it() {
 
 #[test]
 fn names_that_only_look_like_a_recursion_are_read() {
-    let rules = "labels contains labels if some labels in input.facts\nkind contains 1 if {\n  x := {\"allowed\": 2}\n  x.allowed > 1\n}\nallowed if count(kind) > 0";
+    let rules = "labels contains x if some x in input.labels\nkind contains 1 if {\n  x := {\"allowed\": 2}\n  x.allowed > 1\n}\nallowed if count(kind) > 0";
     let source = format!("{rules}\nfacts := input.facts\ncount_of(x) := count(x)\n{ALLOW} count_of(kind) >= 0\n");
     assert_eq!(refusal(&source), None);
 }
