@@ -182,6 +182,8 @@ fn walk(dir: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
         .and_then(|entries| entries.map(|e| e.map(|e| e.path())).collect())
         .with_context(|| format!("list {}", dir.display()))?;
     entries.sort();
+    // What is hidden is somebody else's: data directories, repositories, environments.
+    entries.retain(|path| path.file_name().is_none_or(|name| !name.as_encoded_bytes().starts_with(b".")));
     for path in entries {
         if path.is_dir() {
             walk(&path, files)?;

@@ -55,3 +55,8 @@ pub use migrate::Migrated;
 pub use publish::Published;
 pub use recovery::Summary;
 pub use registry::{Agent, Registration, Registry, Workflow};
+
+/// The guide for services that embed the engine; its code is run as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+pub struct EmbeddingGuide;

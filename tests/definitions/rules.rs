@@ -107,6 +107,11 @@ fn what_is_said_about_each_bad_example_stands_in_a_file() {
         for (path, text) in files {
             let result = checked(&registry, &text);
             assert!(!result.verdict.found.is_empty(), "{}", path.display());
+            assert!(
+                folder == "agents" || path.ends_with("advice.yaml") || result.registration.is_none(),
+                "{} is registered",
+                path.display()
+            );
             expected.push((path.with_extension("expect"), shown(&result)));
         }
     }

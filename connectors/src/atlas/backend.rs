@@ -110,6 +110,8 @@ pub struct Job {
     pub run_id: Option<String>,
     /// Where the artifact lies.
     pub source: Option<String>,
+    /// The logged model that it made, if the platform has such (MLflow 3: `m-…`).
+    pub model_id: Option<String>,
     /// Metrics.
     pub metrics: Value,
     /// Why it failed.

@@ -205,6 +205,7 @@ fn job(value: &Value, retry_after_ms: Option<u64>) -> Result<Job, Trouble> {
         version: text(value, "version"),
         run_id: text(value, "runId"),
         source: text(value, "source"),
+        model_id: text(value, "modelId"),
         metrics: value.get("metrics").filter(|m| m.as_object().is_some()).cloned().unwrap_or_else(Value::object),
         error: text(value, "error"),
         retry_after_ms,
@@ -219,6 +220,39 @@ fn quoted(what: &str, text: &str) -> Result<String, Trouble> {
         return Err(Trouble::Refused(Problem::standard(Standard::Validation, what)));
     }
     Ok(format!("'{text}'"))
+}
+
+/// What is asked for when a version is made of what a job left.
+///
+/// MLflow 3 keeps models as things of their own, `models:/m-…`; it makes a version of one only if its id is given, too.
+fn creation(model: &str, job: &Job, tags: &BTreeMap<String, String>) -> Result<Value, Trouble> {
+    let of_source = job.source.as_deref().and_then(logged_model);
+    let model_id = job.model_id.as_deref().or(of_source);
+    let from_model = || model_id.map(|id| format!("models:/{id}"));
+    let from_run = || job.run_id.as_ref().map(|run| format!("runs:/{run}/model"));
+    let source = job.source.clone().or_else(from_model).or_else(from_run).ok_or_else(|| {
+        let what = format!(
+            "training job {} ended without \"version\", \"source\", \"modelId\" or \"runId\": there is nothing to register",
+            job.id
+        );
+        Trouble::Refused(Problem::standard(Standard::Communication, what).with_status(502))
+    })?;
+    let tags: Value = tags.iter().map(|(k, v)| json!({"key": k, "value": v})).collect();
+    let mut members = vec![
+        ("name", Value::from(model)),
+        ("source", Value::from(source)),
+        ("run_id", job.run_id.as_deref().map_or(Value::Null, Value::from)),
+        ("tags", tags),
+    ];
+    // A server of before 3.0 does not know the member: it is there only when it says something.
+    members.extend(model_id.map(|id| ("model_id", Value::from(id))));
+    Ok(Value::from(members.into_iter().map(|(name, value)| (Arc::from(name), value)).collect::<Map>()))
+}
+
+/// The id in `models:/m-…`. `models:/name/3` and `models:/name@alias` are versions, not logged models.
+fn logged_model(source: &str) -> Option<&str> {
+    let id = source.strip_prefix("models:/")?.trim_matches('/');
+    (id.starts_with("m-") && !id.contains(['/', '@'])).then_some(id)
 }
 
 impl Backend for Mlflow {
@@ -296,21 +330,7 @@ impl Backend for Mlflow {
         tags: &'a BTreeMap<String, String>,
     ) -> Done<'a, Version> {
         Box::pin(async move {
-            let from_run = || job.run_id.as_ref().map(|run| format!("runs:/{run}/model"));
-            let source = job.source.clone().or_else(from_run).ok_or_else(|| {
-                let what = format!(
-                    "training job {} ended without \"version\", \"source\" or \"runId\": there is nothing to register",
-                    job.id
-                );
-                Trouble::Refused(Problem::standard(Standard::Communication, what).with_status(502))
-            })?;
-            let tags: Value = tags.iter().map(|(k, v)| json!({"key": k, "value": v})).collect();
-            let body = Value::from([
-                ("name", Value::from(model)),
-                ("source", Value::from(source)),
-                ("run_id", job.run_id.as_deref().map_or(Value::Null, Value::from)),
-                ("tags", tags),
-            ]);
+            let body = creation(model, job, tags)?;
             let answered = self.mlflow(request, (Method::POST, "model-versions/create"), &[], Some(&body)).await?;
             let Some(body) = answered else { return Err(gone(format!("registered model {model:?}"))) };
             version(body.get("model_version").ok_or_else(|| unusable("expected \"model_version\"", &body))?)
@@ -428,6 +448,34 @@ mod tests {
         let trouble = job(&json!({"jobId": 7, "status": "sleeping"}), None).unwrap_err();
         assert!(trouble.problem().to_string().contains("sleeping"), "{trouble:?}");
         assert_eq!(job(&json!({"jobId": 7, "status": "RUNNING"}), None).unwrap().id, "7");
+    }
+
+    #[test]
+    fn a_version_of_a_logged_model_is_made_with_its_id() {
+        let tags = BTreeMap::from([("cpd.run_id".to_owned(), "r-1".to_owned())]);
+        let asked = |members: Value| {
+            let mut members = members.as_object().cloned().unwrap();
+            members.insert("jobId".into(), Value::from("j"));
+            members.insert("status".into(), Value::from("succeeded"));
+            creation("card-fraud", &job(&Value::from(members), None).unwrap(), &tags)
+        };
+        let of = |body: &Value, name: &str| text(body, name);
+        for (members, source, model_id) in [
+            (json!({"source": "models:/m-0a1b", "runId": "r"}), "models:/m-0a1b", Some("m-0a1b")),
+            (json!({"modelId": "m-0a1b", "runId": "r"}), "models:/m-0a1b", Some("m-0a1b")),
+            (json!({"source": "s3://b/x", "modelId": "m-0a1b"}), "s3://b/x", Some("m-0a1b")),
+            (json!({"source": "models:/m-other/3"}), "models:/m-other/3", None),
+            (json!({"source": "models:/m-other@champion"}), "models:/m-other@champion", None),
+            (json!({"source": "s3://b/x"}), "s3://b/x", None),
+            (json!({"runId": "r"}), "runs:/r/model", None),
+        ] {
+            let body = asked(members).unwrap();
+            assert_eq!(of(&body, "source").as_deref(), Some(source), "{body:?}");
+            assert_eq!(of(&body, "model_id").as_deref(), model_id, "{body:?}");
+            assert_eq!(body.get("model_id").is_some(), model_id.is_some(), "{body:?}");
+            assert_eq!(body.get("tags"), Some(&json!([{"key": "cpd.run_id", "value": "r-1"}])));
+        }
+        assert!(asked(json!({})).unwrap_err().problem().to_string().contains("modelId"));
     }
 
     #[test]

@@ -24,6 +24,20 @@ threshold:
 ";
 
 #[test]
+fn directories_that_are_hidden_are_not_searched_for_definitions() {
+    let place = Place::new();
+    place.write("sum.yaml", SUM);
+    place.cpd(&["register", "."]).exits(0);
+    // The data directory lies in the directory that is searched, and holds JSON of its own.
+    place.write(".cpd/state.json", "{}");
+    place.write(".hidden.yaml", "nonsense");
+    let lines = place.cpd(&["validate", ".", "--json"]).exits(0).lines();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    // A hidden file that is named is meant.
+    place.cpd(&["validate", ".hidden.yaml"]).exits(1);
+}
+
+#[test]
 fn what_ships_is_valid() {
     let place = Place::new();
     let dir = definitions_dir();

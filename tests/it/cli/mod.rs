@@ -10,6 +10,7 @@ mod demo;
 mod events;
 mod kill;
 mod logging;
+mod manual;
 mod messages;
 mod openapi;
 mod operate;

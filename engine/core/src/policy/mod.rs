@@ -13,6 +13,7 @@
 
 pub mod document;
 mod rego;
+mod shape;
 mod threshold;
 
 use std::fmt;

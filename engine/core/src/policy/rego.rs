@@ -19,6 +19,7 @@ use crate::time::Timestamp;
 use crate::{Value, json};
 
 use super::document::PolicyDocument;
+use super::shape::{self, Excess};
 use super::{Decision, Outcome};
 
 /// What reads the rules; part of a policy's digest, since another version may decide otherwise.
@@ -28,9 +29,6 @@ const TIME_MAX: Duration = Duration::from_millis(500);
 /// The longest range that `numbers.range` makes: limits are checked between steps only, and it is one step.
 const RANGE_MAX: i64 = 100_000;
 
-/// The deepest that brackets may nest in a rule. The parser below tries several readings of each `{` and `[`, so its time
-/// grows with the power of their depth: 28 open braces took it more than 20 s.
-const NESTING_MAX: usize = 10;
 /// The longest rule.
 const SOURCE_BYTES_MAX: usize = 64 << 10;
 
@@ -64,16 +62,15 @@ impl Rego {
             engine.eval_rule(query.clone()).map_err(|e| e.to_string())?;
             Ok(Self { engine, query })
         };
-        let (length, depth) = (source.len(), nesting(source));
+        let length = source.len();
         if length > SOURCE_BYTES_MAX {
             return Err(one(
                 format!("the Rego rule has {length} bytes, expected at most {SOURCE_BYTES_MAX}"),
                 "split the policy",
             ));
         }
-        if depth > NESTING_MAX {
-            let message = format!("brackets in the Rego rule nest {depth} deep, expected at most {NESTING_MAX}");
-            return Err(one(message, "give the inner parts names of their own"));
+        if let Err(Excess { message, hint }) = shape::check(source) {
+            return Err(one(message, hint));
         }
         let hint = "the rule needs `decision`, an object with `outcome`, `reasons`, `actions`; see docs/decisions/0004-policies.md";
         match std::panic::catch_unwind(AssertUnwindSafe(compile)) {
@@ -156,33 +153,6 @@ fn extensions(engine: &mut regorus::Engine) -> anyhow::Result<()> {
     };
     engine.add_extension("numbers.range".to_owned(), 2, Box::new(range))?;
     Ok(())
-}
-
-/// The deepest nesting of brackets outside of texts and comments.
-fn nesting(source: &str) -> usize {
-    let (mut depth, mut deepest) = (0usize, 0usize);
-    let mut quoted = None;
-    let mut escaped = false;
-    for c in source.chars() {
-        match (quoted, c) {
-            (Some('"'), '\\') if !escaped => {
-                escaped = true;
-                continue;
-            }
-            (Some('#'), '\n') => quoted = None,
-            (Some(open), _) if open == c && open != '#' && !escaped => quoted = None,
-            (Some(_), _) => {}
-            (None, '"' | '`' | '#') => quoted = Some(c),
-            (None, '{' | '[' | '(') => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            (None, '}' | ']' | ')') => depth = depth.saturating_sub(1),
-            (None, _) => {}
-        }
-        escaped = false;
-    }
-    deepest
 }
 
 /// Members of `input.params` and `input.facts` that the rule mentions and the document does not declare: a typo would

@@ -148,6 +148,82 @@ fn a_rule_that_would_keep_the_parser_busy_is_refused_at_once() {
     assert_eq!(policy(&quoted).decide(&json!({}), &Value::Null, Timestamp(0)).outcome, Outcome::Allow);
 }
 
+/// A policy whose rule is this, read on a stack of the size that the engine's threads have.
+fn refusal(rules: &str) -> Option<String> {
+    let lines: String = rules.lines().map(|line| format!("  {line}\n")).collect();
+    let source = format!("cpd: policy/v1\nname: p\nversion: 1.0.0\nrego: |\n  package t\n  import rego.v1\n{lines}");
+    let read =
+        move || PolicyDocument::parse(&source, "p.yaml").and_then(Policy::compile).err().map(|d| d[0].message.clone());
+    std::thread::Builder::new().stack_size(2 << 20).spawn(read).expect("a thread").join().expect("an answer")
+}
+
+const ALLOW: &str = "decision := {\"outcome\": \"allow\", \"reasons\": [], \"actions\": []} if";
+
+// `f(x) := f(x)` ended the process with an overflow of the stack: at registration, and at a decision.
+#[test]
+fn functions_that_call_themselves_are_refused_instead_of_ending_the_process() {
+    for rules in [
+        "f(x) := f(x)",
+        "f(x) := f(x + 1) if x > 0\nf(0) := 1",
+        "f(x) := g(x)\ng(x) := y if {\n  y := f(x)\n}",
+        "f(x) := 1 if {\n  x > 0\n} else := f(x)",
+        "f(x) := data.t.f(x)",
+        "f(x) := data.t[\"f\"](x)",
+        "f(x) :=\n  f(x)",
+        "g := 1 f(x) := f(x)",
+        "f(x) if {\n  every y in [x] { f(y) }\n}",
+    ] {
+        let found = refusal(&format!("{rules}\n{ALLOW} f(1) == 1\n")).expect(rules);
+        assert!(found.contains("refers to itself"), "{rules}: {found}");
+    }
+    let mocked = refusal(&format!("f(x) := 1\ng(x) := f(x)\n{ALLOW} f(1) == 1 with f as g\n")).expect("a refusal");
+    assert!(mocked.contains("`with`"), "{mocked}");
+}
+
+#[test]
+fn chains_of_rules_are_read_up_to_the_limit_and_refused_beyond_it() {
+    let rules = |n: usize| {
+        let chain: String = (0..n).map(|i| format!("r{i} := r{}\n", i + 1)).collect();
+        format!("{chain}r{n} := 1\n{ALLOW} r0 == 1\n")
+    };
+    let functions = |n: usize| {
+        let chain: String = (0..n).map(|i| format!("f{i}(x) := f{}(x)\n", i + 1)).collect();
+        format!("{chain}f{n}(x) := 1\n{ALLOW} f0(1) == 1\n")
+    };
+    let nested = |n: usize| {
+        let chain: String = (0..n).map(|i| format!("r{i} := [[[[[[[r{}]]]]]]]\n", i + 1)).collect();
+        format!("{chain}r{n} := 1\n{ALLOW} r0\n")
+    };
+    for (name, at_most, beyond) in [
+        ("rules", rules(28), rules(3_000)),
+        ("functions", functions(13), functions(3_000)),
+        ("nested", nested(3), nested(900)),
+    ] {
+        assert_eq!(refusal(&at_most), None, "{name}");
+        let found = refusal(&beyond).expect(name);
+        assert!(found.contains("reaches through too many"), "{name}: {found}");
+    }
+}
+
+#[test]
+fn rows_of_operators_are_read_up_to_the_limit_and_refused_beyond_it() {
+    for operator in ["+", "-", "*", "|", "&", "<"] {
+        let row = |n: usize| format!("x := 1{}\n{ALLOW} x\n", format!("\n{operator} 1").repeat(n));
+        assert_ne!(refusal(&row(60)).as_deref().map(|m| m.contains("operators")), Some(true), "{operator}");
+        let found = refusal(&row(15_000)).expect(operator);
+        assert!(found.contains("15000 operators"), "{operator}: {found}");
+    }
+    assert_eq!(refusal(&format!("x := [1{}]\n{ALLOW} count(x) > 1\n", ", 1".repeat(200))), None);
+    assert_eq!(refusal(&format!("{}{ALLOW} x0 == 1\n", "x0 := 1\n".repeat(500))), None, "rules beside each other");
+}
+
+#[test]
+fn names_that_only_look_like_a_recursion_are_read() {
+    let rules = "labels contains x if some x in input.labels\nkind contains 1 if {\n  x := {\"allowed\": 2}\n  x.allowed > 1\n}\nallowed if count(kind) > 0";
+    let source = format!("{rules}\nfacts := input.facts\ncount_of(x) := count(x)\n{ALLOW} count_of(kind) >= 0\n");
+    assert_eq!(refusal(&source), None);
+}
+
 #[test]
 fn the_digest_follows_the_content() {
     let source = include_str!("../../../../definitions/policies/fraud_max_drift.yaml");
