@@ -73,10 +73,12 @@ async fn fill(engine: &Engine, told: &mut mpsc::UnboundedReceiver<bool>) -> Vec<
         let start = engine.start("w").input(json!({ "text": &*text })).go();
         tokio::select! {
             biased;
-            full = told.recv() => {
-                assert_eq!(full, Some(true));
-                return started;
-            }
+            full = told.recv() => match full {
+                Some(true) => return started,
+                // The room that was kept for the next segment was enough once more.
+                Some(false) => {}
+                None => panic!("nobody tells any more"),
+            },
             run = start => started.push(run.expect("there was room").id()),
         }
         assert!(started.len() < 1_000, "the disk is full at some time");
@@ -122,7 +124,14 @@ async fn an_engine_stops_on_a_full_disk_and_keeps_what_was_acknowledged() {
     let Some(disk) = Disk::of("6m") else { return };
     let world = Arc::new(World::default());
     let (engine, mut told) = told(&disk, &world).await;
-    let started = fill(&engine, &mut told).await;
+    let mut started = Vec::new();
+    loop {
+        started.extend(fill(&engine, &mut told).await);
+        let stuck = engine.out_of_room(Duration::from_millis(200));
+        if tokio::time::timeout(Duration::from_secs(2), stuck).await.is_ok() {
+            break;
+        }
+    }
     let stopped = tokio::time::timeout(LONG, engine.stop()).await.expect("it stops");
     assert!(stopped.is_err(), "what waited for room was given up");
     disk.grow("64m");
