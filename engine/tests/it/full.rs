@@ -85,16 +85,27 @@ async fn fill(engine: &Engine, told: &mut mpsc::UnboundedReceiver<bool>) -> Vec<
     }
 }
 
+/// The same until the journal waits for room and gets none.
+async fn fill_for_good(engine: &Engine, told: &mut mpsc::UnboundedReceiver<bool>) -> Vec<RunId> {
+    let mut started = Vec::new();
+    loop {
+        started.extend(fill(engine, told).await);
+        let stuck = engine.out_of_room(Duration::from_millis(200));
+        if tokio::time::timeout(Duration::from_secs(2), stuck).await.is_ok() {
+            return started;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_stops_the_work_says_so_loses_nothing_and_all_goes_on_when_there_is_room() {
     let Some(disk) = Disk::of("6m") else { return };
     let world = Arc::new(World::default());
     let (engine, mut told) = told(&disk, &world).await;
-    let started = fill(&engine, &mut told).await;
+    let started = fill_for_good(&engine, &mut told).await;
     assert!(!started.is_empty());
     let refused = engine.start("w").go().await.map(|run| run.id());
     assert!(matches!(refused, Err(Error::DiskFull)), "{refused:?}");
-    tokio::time::timeout(LONG, engine.out_of_room(Duration::from_millis(50))).await.expect("it is told");
     // What was acknowledged can be looked at meanwhile.
     let view = View::open(disk.path()).unwrap();
     for id in &started {
@@ -124,14 +135,7 @@ async fn an_engine_stops_on_a_full_disk_and_keeps_what_was_acknowledged() {
     let Some(disk) = Disk::of("6m") else { return };
     let world = Arc::new(World::default());
     let (engine, mut told) = told(&disk, &world).await;
-    let mut started = Vec::new();
-    loop {
-        started.extend(fill(&engine, &mut told).await);
-        let stuck = engine.out_of_room(Duration::from_millis(200));
-        if tokio::time::timeout(Duration::from_secs(2), stuck).await.is_ok() {
-            break;
-        }
-    }
+    let started = fill_for_good(&engine, &mut told).await;
     let stopped = tokio::time::timeout(LONG, engine.stop()).await.expect("it stops");
     assert!(stopped.is_err(), "what waited for room was given up");
     disk.grow("64m");
