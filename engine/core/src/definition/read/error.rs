@@ -50,7 +50,8 @@ impl<'a> Reader<'a> {
 
     fn error_filter(&mut self, yaml: &'a Yaml) -> Option<ErrorFilter> {
         let fields = self.fields(yaml, "`catch.errors`", &["with"])?;
-        let with = self.required(fields, "with", "`catch.errors`")?;
+        // Without members it means every error.
+        let with = fields.get("with")?;
         let what = "`catch.errors.with`";
         let fields = self.fields(with, what, &["type", "status", "instance", "title", "detail", "details"])?;
         for key in ["type", "instance", "title", "detail", "details"] {
