@@ -69,7 +69,7 @@ fn problem() -> Value {
 /// `catch.errors`
 pub fn error_filter() -> Value {
     let texts = ["type", "title", "detail", "details", "instance"].map(|k| (k, typed("string")));
-    closed(&["with"], [("with", closed(&[], texts.into_iter().chain([("status", status())])))])
+    closed(&[], [("with", closed(&[], texts.into_iter().chain([("status", status())])))])
 }
 
 fn retry() -> Value {
