@@ -2,6 +2,7 @@
 //!
 //! - [`cli`]: the commands.
 //! - [`config`]: where the outside world is, from `cpd.toml` and the environment.
+//! - [`door`]: who may do what.
 //! - [`lint`]: one document looked at in full.
 //! - [`schema`]: JSON Schemas of what people write.
 //! - [`secrets`]: secrets by name, from the environment and from files.
@@ -10,6 +11,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod door;
 pub mod exit;
 pub mod lint;
 pub mod schema;
