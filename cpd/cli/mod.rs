@@ -3,6 +3,7 @@
 mod approvals;
 mod definitions;
 mod demo;
+mod graph;
 mod history;
 mod journal;
 mod lists;
@@ -87,6 +88,8 @@ enum Command {
     Log(history::Args),
     /// Rebuild every state of a run from the journal, decide everything again, and compare.
     Replay(replay::Args),
+    /// Draw a definition, or a run with what it has taken, skipped, retried and failed.
+    Graph(graph::Args),
     /// Cancel a run.
     Cancel(operate::Args),
     /// Pause a run: outcomes are still recorded, nothing new begins.
@@ -163,6 +166,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Why(args) => lists::why(&global, &args),
         Command::Log(args) => history::log(&global, &args),
         Command::Replay(args) => replay::replay(&global, &args),
+        Command::Graph(args) => graph::graph(&global, &args),
         Command::Cancel(args) => operate::cancel(&global, &args),
         Command::Pause(args) => operate::pause(&global, &args),
         Command::Resume(args) => operate::resume(&global, &args),

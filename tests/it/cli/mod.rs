@@ -9,6 +9,7 @@ mod damage;
 mod definitions;
 mod demo;
 mod events;
+mod graph;
 mod kill;
 mod logging;
 mod manual;

@@ -40,3 +40,6 @@ pub use ids::{ActId, RunId};
 pub use scope::Frozen;
 pub use state::{Act, CallPhase, Phase, Run, Status, WakeSource};
 pub use turn::{Env, Input, Rejected, Turn, start_key};
+
+#[cfg(test)]
+pub(crate) use tests::plan as test_plan;

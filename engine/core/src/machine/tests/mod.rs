@@ -83,7 +83,7 @@ impl Environment for World {
 }
 
 /// The plan of a workflow whose body (everything below `document`) is this.
-fn plan(body: &str) -> Arc<Plan> {
+pub(crate) fn plan(body: &str) -> Arc<Plan> {
     let source = format!("document: {{ dsl: '1.0.3', namespace: t, name: w, version: '1.0.0' }}\n{body}");
     let compiled = compile(&source, "w.yaml", &World);
     let rendered = |e: Vec<Diagnostic>| e.iter().map(Diagnostic::render).collect::<String>();
