@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
+use crate::control::{Control, ControlState};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
 use crate::index::{self, Indexer, RunRow};
@@ -58,10 +59,11 @@ pub(crate) struct Shared {
     pub runtime: Value,
     pub connectors: HashMap<Arc<str>, Arc<dyn Connector>>,
     pub registry: Arc<Registry>,
+    pub control: ControlState,
     pub writer: Writer,
     pub reader: Reader,
     pub payloads: Payloads,
-    pub indexer: Indexer,
+    pub indexer: Arc<Indexer>,
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
     /// Whether the journal waits for room on its disk.
@@ -318,6 +320,7 @@ impl Builder {
             Some(loader) => registry.with_loader(loader),
             None => registry,
         });
+        let control = ControlState::load(&reader, recovery.tokens, recovery.audit)?;
         let (tell, full) = watch::channel(false);
         let told = self.on_status;
         let on_status: Hook<Status> = Arc::new(move |status| {
@@ -330,6 +333,7 @@ impl Builder {
         let writer = Writer::spawn_with(log, options)?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
+        let indexer = Arc::new(indexer);
         let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
         let runtime = json!({ "name": "cpd", "version": env!("CARGO_PKG_VERSION"), "metadata": {} });
         let shared = Arc::new(Shared {
@@ -338,6 +342,7 @@ impl Builder {
             runtime,
             connectors,
             registry,
+            control,
             writer,
             reader,
             payloads: Payloads::of(&journal),
@@ -519,6 +524,11 @@ impl Engine {
     /// Workflows, policies, agents and operations.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.inner.shared.registry
+    }
+
+    /// Tokens, and the record of who administered what.
+    pub fn control(&self) -> Control {
+        Control::of(self)
     }
 
     /// Registers a workflow, a policy or an agent from its source text. The same content again changes nothing.
