@@ -4,5 +4,6 @@
 //! namespace. [`Principal::may`] is the only place that decides.
 
 mod principal;
+pub mod token;
 
 pub use principal::{Denied, Permission, Principal, Role, Scope, Via};

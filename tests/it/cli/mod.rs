@@ -17,6 +17,7 @@ mod operate;
 mod replay;
 mod run;
 mod server;
+mod tokens;
 mod validate;
 
 use std::io::Write as _;
