@@ -203,6 +203,11 @@ fn head<'r, T: Deserialize<'r>>(id: RunId, record: &Record<'r>) -> Result<T, Err
     cpd_journal::codec::decode(record.payload, crate::codec::PAYLOAD_MAX).map_err(|e| malformed(e.to_string()))
 }
 
+/// Whether an entry is the first of its run, so that no row can be known.
+fn begins(entry: &StoredEntry) -> bool {
+    entry.records().next().is_some_and(|r| matches!(Kind(r.kind), Kind::RUN_STARTED | Kind::RUN_SHARED))
+}
+
 /// What an entry of a run does to its row, from the log alone.
 pub(crate) fn project(row: Option<RunRow>, id: RunId, entry: &StoredEntry) -> Result<Option<RunRow>, Error> {
     let mut row = row;
@@ -534,6 +539,7 @@ pub(crate) fn catch_up(index: &dyn Index, reader: &Reader, from: Lsn) -> Result<
         }
         let known = match rows.remove(&id) {
             Some(row) => Some(row),
+            None if begins(&entry) => None,
             None => index.get(RUNS, &id.0)?.and_then(|bytes| read_row(&bytes)),
         };
         let fresh = known.is_none();

@@ -59,11 +59,16 @@ impl Store for Fjall {
     }
 
     fn write(&self, changes: Vec<(Vec<u8>, Option<Vec<u8>>)>) -> Result<(), Error> {
+        // All changes of a batch have one sequence number, so two of one key would have no order between them: only the last
+        // one goes in. In the order of their keys they also go into the memtable faster.
+        let mut changes = changes;
+        changes.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut batch = self.database.batch();
-        // All changes of a batch have one sequence number, so two of one key would have no order between them: only the last one goes in.
-        let mut last: std::collections::BTreeMap<Vec<u8>, Option<Vec<u8>>> = std::collections::BTreeMap::new();
-        last.extend(changes);
-        for (key, value) in last {
+        let mut changes = changes.into_iter().peekable();
+        while let Some((key, value)) = changes.next() {
+            if changes.peek().is_some_and(|(next, _)| *next == key) {
+                continue;
+            }
             match value {
                 Some(value) => batch.insert(&self.keys, key, value),
                 None => batch.remove(&self.keys, key),
