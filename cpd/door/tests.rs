@@ -271,3 +271,33 @@ async fn another_configuration_is_taken_and_a_wrong_one_is_not() {
     house.door.reload(&Auth::default()).unwrap();
     assert!(house.door.recognise(&HeaderMap::new(), HERE, None).await.is_err());
 }
+
+/// The manual's table of roles is what the code does.
+#[test]
+fn the_manual_says_what_roles_hold() {
+    let manual = include_str!("../../docs/security.md");
+    let row = |name: &str| {
+        let line = manual.lines().find(|l| l.starts_with(&format!("| `{name}` |"))).expect("a row");
+        line.split('|').map(str::trim).skip(3).take(4).map(|cell| cell == "yes").collect::<Vec<_>>()
+    };
+    let head = manual.lines().find(|l| l.starts_with("| permission |")).expect("a head");
+    let roles: Vec<Role> = head.split('|').filter_map(|cell| Role::named(cell.trim())).collect();
+    assert_eq!(roles, Role::ALL);
+    for permission in [Permission::Read, Permission::Operate, Permission::Approve, Permission::Administer] {
+        let held: Vec<bool> = roles.iter().map(|role| role.holds(permission)).collect();
+        assert_eq!(row(permission.name()), held, "{}", permission.name());
+    }
+}
+
+/// The manual's examples can be meant so.
+#[test]
+fn the_manuals_examples_are_taken() {
+    let manual = include_str!("../../docs/security.md");
+    let examples: Vec<&str> = manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 3);
+    for example in examples {
+        let config: crate::config::Config = toml::from_str(example).unwrap_or_else(|e| panic!("{e}\n{example}"));
+        check(&config.auth, &[]).unwrap();
+        assert!(config.tls.is_some() || config.auth.oidc.len() == 1, "{example}");
+    }
+}

@@ -536,7 +536,20 @@ impl Engine {
     /// # Errors
     /// If the source is wrong, or the version is taken by other content.
     pub async fn register(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
-        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", false).await
+        self.register_by(source, file, "library").await
+    }
+
+    /// The same, with who does it, for the audit.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the version is taken by other content.
+    pub async fn register_by(
+        &self,
+        source: &str,
+        file: &str,
+        actor: &str,
+    ) -> Result<crate::registry::Registration, Error> {
+        self.registering(source, file, actor, false).await
     }
 
     /// The same, but a version that is registered with other content is replaced: runs that are under way keep what they
@@ -545,10 +558,37 @@ impl Engine {
     /// # Errors
     /// If the source is wrong, or the engine was not built with [`Builder::development`].
     pub async fn register_anew(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
+        self.register_anew_by(source, file, "library").await
+    }
+
+    /// The same, with who does it, for the audit.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the engine was not built with [`Builder::development`].
+    pub async fn register_anew_by(
+        &self,
+        source: &str,
+        file: &str,
+        actor: &str,
+    ) -> Result<crate::registry::Registration, Error> {
         if !self.inner.shared.development {
             return Err(Error::NotDevelopment);
         }
-        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", true).await
+        self.registering(source, file, actor, true).await
+    }
+
+    /// Registers in a task of its own: a caller who stops waiting must not leave a registration half made.
+    async fn registering(
+        &self,
+        source: &str,
+        file: &str,
+        actor: &str,
+        replace: bool,
+    ) -> Result<crate::registry::Registration, Error> {
+        let shared = self.inner.shared.clone();
+        let (source, file, actor) = (source.to_owned(), file.to_owned(), actor.to_owned());
+        let registering = async move { shared.registry.register(&shared, &source, &file, &actor, replace).await };
+        self.inner.shared.tracker.spawn(registering).await.map_err(|_| Error::Stopped)?
     }
 
     /// Starts a run of a workflow: `name`, `namespace/name`, either with `:version`. Await the result of

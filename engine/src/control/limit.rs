@@ -2,7 +2,7 @@
 //!
 //! In each [`WINDOW`] so many refusals have a record of their own, and so many of them from one address. The rest is counted,
 //! told apart as far as there is room, and summarised in one record when the window is over. At worst that is
-//! 60 records of some 600 bytes and one summary of some 20 kB a minute.
+//! 60 records of some 800 bytes and one summary of some 10 kB a minute.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

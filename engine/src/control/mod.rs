@@ -45,7 +45,7 @@ pub(crate) const TOKENS: StreamId = StreamId(*b"\0\0\0\0\0\0\0tokens\0\0\0");
 pub(crate) const AUDIT: StreamId = StreamId(*b"\0\0\0\0\0\0\0audit\0\0\0\0");
 
 /// The longest text that is kept of what a caller sent, in bytes; more is cut.
-const TEXT_MAX: usize = 512;
+const TEXT_MAX: usize = 256;
 
 /// Who did something, and from where.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

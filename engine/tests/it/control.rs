@@ -7,7 +7,7 @@ use cpd_engine::control::{Act, Actor, NewToken, What};
 use cpd_engine::view::View;
 use cpd_engine::{Engine, Error};
 
-use crate::support::{World, crashed, open, register};
+use crate::support::{World, crashed, open, register, workflow};
 
 fn by(from: &str) -> Actor {
     Actor { name: "cli:me".into(), via: "local".into(), from: from.into() }
@@ -153,4 +153,30 @@ async fn a_caller_that_goes_away_leaves_nothing_half_made() {
     let known = View::open(dir.path()).unwrap().tokens().unwrap();
     assert_eq!(known.len(), 51, "each was begun, so each is there");
     assert!(known == there, "what is in memory is what is in the journal");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_registration_whose_caller_goes_away_is_made_or_not_and_keeps_nobody_from_the_next() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let engine = open(dir.path(), &world).await;
+    for n in 0..30 {
+        let source = workflow(&format!("w{n}"), "1.0.0", "do:\n  - a: { set: { x: 1 } }");
+        let mut registering = Box::pin(engine.register_by(&source, "w.yaml", "token:ci"));
+        for _ in 0..n % 3 {
+            // Somewhere on the way, the record perhaps under way.
+            futures_util::future::poll_immediate(&mut registering).await;
+            tokio::task::yield_now().await;
+        }
+        drop(registering);
+        register(&engine, &format!("next-{n}"), "do:\n  - a: { set: { x: 1 } }").await;
+    }
+    engine.stop().await.unwrap();
+    let there = engine.registry().workflows().len();
+    assert!(cpd_journal::verify(dir.path().join("journal")).unwrap().is_whole());
+    let view = View::open(dir.path()).unwrap();
+    assert_eq!(view.registry().workflows().len(), there, "what is in memory is what is in the journal");
+    assert_eq!(there, 50, "those that were begun, and those that followed");
+    let audited = view.audit(None, 1_000).unwrap();
+    let by_ci = audited.iter().filter(|a| matches!(&a.what, What::Registered { actor, .. } if &**actor == "token:ci"));
+    assert_eq!(by_ci.count(), 20);
 }
