@@ -4,15 +4,15 @@
 //!
 //! | stream | records | at the start |
 //! |---|---|---|
-//! | [`TOKENS`] | `TokenCreated`, `TokenRevoked` | folded |
-//! | [`AUDIT`] | `Administered`, `RefusalsCounted` | only its last entry is read, to go on from |
+//! | tokens | `TokenCreated`, `TokenRevoked` | folded |
+//! | audit | `Administered`, `RefusalsCounted` | only its last entry is read, to go on from |
 //!
 //! Registrations are administrative records, too; they have the registry's stream. [`Control::audit`] shows all three in the
 //! order in which they happened.
 //!
 //! - A token is there, or gone, when its record is durable, and not before.
 //! - What was allowed is recorded before it is done: [`Control::note`] returns when the record is durable.
-//! - What was refused is recorded without waiting, and within bounds ([`limit`](self::limit)): a flood is counted, not kept.
+//! - What was refused is recorded without waiting, and within bounds (module `limit`): a flood is counted, not kept.
 //! - The engine gives roles no meaning, and never sees a secret: it keeps digests.
 
 mod audit;
