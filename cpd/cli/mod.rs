@@ -1,5 +1,6 @@
 //! The command line: data on stdout, talk on stderr, `--json` wherever there is data, exit codes as in [`crate::exit`].
 
+mod approvals;
 mod audit;
 mod definitions;
 mod demo;
@@ -96,6 +97,9 @@ enum Command {
     Resume(operate::ResumeArgs),
     /// Say what became of an effect whose outcome is unknown.
     Resolve(operate::ResolveArgs),
+    /// Approvals: what runs ask people, and what people decide.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Give a run an event that it listens for.
     Signal(operate::SignalArgs),
     /// Publish an event to every open run that listens for it.
@@ -168,6 +172,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Pause(args) => operate::pause(&global, &args),
         Command::Resume(args) => operate::resume(&global, &args),
         Command::Resolve(args) => operate::resolve(&global, &args),
+        Command::Approvals(command) => approvals::approvals(&global, &command),
         Command::Signal(args) => operate::signal(&global, &args),
         Command::Emit(args) => operate::emit(&global, &args),
         Command::Fork(args) => versions::fork(&global, &args),

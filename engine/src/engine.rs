@@ -13,7 +13,7 @@ use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
 use cpd_core::machine::turn::{Env, Start};
-use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
+use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId, Voter};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
@@ -933,6 +933,22 @@ impl RunHandle {
     /// If it has ended or is not paused.
     pub async fn resume(&self, actor: &str, reason: &str) -> Result<(), Error> {
         self.input(Input::Resume { actor: actor.into(), reason: reason.into() }).await
+    }
+
+    /// Votes on an approval. `task` may be left out if only one waits. Who the voter is, is for the caller to make sure.
+    ///
+    /// # Errors
+    /// If no approval waits there, or the voter may not vote on it.
+    pub async fn vote(&self, task: Option<&str>, voter: Voter, approves: bool, comment: &str) -> Result<(), Error> {
+        self.input(Input::Vote { task: task.map(Arc::from), voter, approves, comment: comment.into() }).await
+    }
+
+    /// Lets somebody else vote on an approval in the stead of one who may. `task` may be left out if only one waits.
+    ///
+    /// # Errors
+    /// If no approval waits there, or the vote is not the voter's to hand over.
+    pub async fn delegate(&self, task: Option<&str>, voter: Voter, to: &str, reason: &str) -> Result<(), Error> {
+        self.input(Input::Delegate { task: task.map(Arc::from), voter, to: to.into(), reason: reason.into() }).await
     }
 
     /// Says what became of an effect whose outcome is unknown. `task` may be left out if only one waits.

@@ -19,6 +19,7 @@
 #[cfg(test)]
 extern crate self as cpd_engine;
 
+mod approvals;
 mod aside;
 mod child;
 mod clock;
@@ -45,6 +46,7 @@ mod snapshot;
 mod tests;
 pub mod view;
 
+pub use approvals::OpenApproval;
 pub use clock::{Clock, SimClock, SystemClock, stopwatch};
 pub use codec::DecodeError;
 pub use engine::{Builder, DataLimits, Engine, Observer, RunEnd, RunHandle, Starting};

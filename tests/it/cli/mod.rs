@@ -3,6 +3,7 @@
 //! Every test has a temporary directory of its own as its current directory, with the data directory in `.cpd`, and a
 //! server of its own if it calls one. Nothing sleeps: what another process does is waited for with a bound.
 
+mod approvals;
 mod bad_input;
 mod damage;
 mod definitions;

@@ -21,6 +21,7 @@
 
 pub mod admit;
 pub mod apply;
+mod approval;
 pub mod decide;
 pub mod event;
 pub mod extend;
@@ -33,6 +34,7 @@ mod tests;
 pub mod turn;
 pub mod verify;
 
+pub use approval::{Approving, People, Terms, Vote, Voter, person};
 pub use event::{Command, Event, Export, Handling, Piece, Resolution};
 pub use ids::{ActId, RunId};
 pub use scope::Frozen;

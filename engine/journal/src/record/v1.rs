@@ -127,6 +127,57 @@ pub struct TaskStarted<'a> {
     pub key: Option<Cow<'a, str>>,
 }
 
+/// People are asked for an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRequested<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// When its time-out ends.
+    pub deadline: Option<i64>,
+    /// What is asked, and of whom.
+    #[serde(borrow)]
+    pub request: Json<'a>,
+}
+
+/// Somebody voted on an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalVoted<'a> {
+    /// The act.
+    pub act: u32,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// In whose stead.
+    #[serde(borrow)]
+    pub on_behalf_of: Option<Cow<'a, str>>,
+    /// Whether they approve.
+    pub approves: bool,
+    /// Why.
+    #[serde(borrow)]
+    pub comment: Cow<'a, str>,
+    /// Whether this decided it.
+    pub last: bool,
+}
+
+/// Somebody handed a vote over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalDelegated<'a> {
+    /// The act.
+    pub act: u32,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// To whom.
+    #[serde(borrow)]
+    pub to: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
 /// A `wait` began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitStarted<'a> {

@@ -1,6 +1,7 @@
 //! The machine under a world that the test plays: a run is started, calls are answered by hand, time moves by hand, and
 //! every recorded entry is folded and verified again at the end of each test.
 
+mod approvals;
 mod calls;
 mod data;
 mod errors;
