@@ -115,7 +115,7 @@ impl Certificates {
         };
         let name: Arc<str> = format!("certificate:{}", rule.name).into();
         let via = Via::Certificate(certificate.subject().to_string().into());
-        Ok(Principal { name, role: rule.role, scope: rule.scope.clone(), via })
+        Ok(Principal { name, role: rule.role, scope: rule.scope.clone(), groups: Vec::new(), via })
     }
 }
 

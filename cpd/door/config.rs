@@ -52,6 +52,9 @@ pub struct Oidc {
     /// The claim that names the principal.
     #[serde(default = "name_claim")]
     pub name_claim: String,
+    /// The claim that lists the groups of the principal, for approvals; it need not be there.
+    #[serde(default = "groups_claim")]
+    pub groups_claim: String,
     /// What claims give; the first that fits counts.
     pub grants: Vec<Grant>,
 }
@@ -204,6 +207,10 @@ fn keys_pause() -> u64 {
 
 fn name_claim() -> String {
     "sub".to_owned()
+}
+
+fn groups_claim() -> String {
+    "groups".to_owned()
 }
 
 fn handshake() -> u64 {

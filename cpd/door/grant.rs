@@ -107,6 +107,12 @@ pub(super) fn name(claims: &Value, claim: &str) -> Option<Arc<str>> {
     fit.then(|| name.into())
 }
 
+/// The groups that a claim lists; none if it is not there.
+pub(super) fn groups(claims: &Value, claim: &str) -> Vec<Arc<str>> {
+    let names = at(claims, claim).and_then(texts).unwrap_or_default();
+    names.into_iter().filter(|n| !n.is_empty() && !n.chars().any(deceives)).map(Arc::from).collect()
+}
+
 /// Whether a character is not seen, or turns the others around.
 fn deceives(c: char) -> bool {
     let unseen = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');

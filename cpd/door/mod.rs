@@ -220,7 +220,8 @@ impl Door {
         let Some((role, scope)) = token::rights(&token) else {
             return Err(Refusal::no_role(format!("token {id} has the role {:?}, which is not known", token.role)));
         };
-        Ok(Principal { name: format!("token:{}", token.name).into(), role, scope, via: Via::Token(token.id.clone()) })
+        let (name, via) = (format!("token:{}", token.name).into(), Via::Token(token.id.clone()));
+        Ok(Principal { name, role, scope, groups: Vec::new(), via })
     }
 }
 

@@ -46,6 +46,7 @@ struct Provider {
     algorithms: Vec<Algorithm>,
     validation: Validation,
     name_claim: String,
+    groups_claim: String,
     grants: Grants,
     keys: Keys,
 }
@@ -146,6 +147,7 @@ impl Provider {
             algorithms,
             validation,
             name_claim: configured.name_claim.clone(),
+            groups_claim: configured.groups_claim.clone(),
             grants: Grants::new(issuer, &configured.grants)?,
             keys: Keys::new(client, issuer, jwks_url.as_deref(), Duration::from_secs(age), Duration::from_secs(pause)),
         })
@@ -177,7 +179,8 @@ impl Provider {
             .grants
             .of(&claims)
             .ok_or_else(|| Refusal::no_role(format!("{name} of {issuer} has claims that give no role")))?;
-        Ok(Principal { name, role, scope, via: Via::Oidc(issuer.clone()) })
+        let groups = grant::groups(&claims, &self.groups_claim);
+        Ok(Principal { name, role, scope, groups, via: Via::Oidc(issuer.clone()) })
     }
 }
 

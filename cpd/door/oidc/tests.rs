@@ -155,7 +155,7 @@ impl Idp {
     fn claims(&self) -> Value {
         json!({
             "iss": self.issuer, "aud": ["account", "cpd"], "sub": "alice", "iat": now(), "nbf": now(), "exp": now() + 300,
-            "realm_access": { "roles": ["default", "ops"] },
+            "realm_access": { "roles": ["default", "ops"] }, "groups": ["fraud-owners", "al\u{202e}l"],
         })
     }
 
@@ -237,6 +237,7 @@ async fn tokens_of_every_kind_of_key_are_taken_and_claims_become_roles() {
         let principal = providers.recognise(&token).await.unwrap_or_else(|e| panic!("{algorithm}: {e:?}"));
         assert_eq!((&*principal.name, principal.role), ("oidc:alice", Role::Operator));
         assert_eq!(principal.scope, Scope::Namespaces(["fraud".into()].into()));
+        assert_eq!(principal.groups, ["fraud-owners".into()]);
         assert_eq!(principal.via, Via::Oidc(idp.issuer.as_str().into()));
         // Every single byte of it counts. The last character of a part may hold bits that mean nothing, and must be zero.
         for at in (0..token.len()).step_by(13) {
