@@ -1,6 +1,7 @@
 //! The command line: data on stdout, talk on stderr, `--json` wherever there is data, exit codes as in [`crate::exit`].
 
 mod approvals;
+mod audit;
 mod definitions;
 mod demo;
 mod graph;
@@ -16,6 +17,7 @@ mod sandbox;
 mod schema;
 mod style;
 mod timeline;
+mod token;
 mod validate;
 mod versions;
 
@@ -117,7 +119,10 @@ enum Command {
     /// The journal: verify, inspect, export.
     #[command(subcommand)]
     Journal(journal::Command),
-    /// The audit trail: verify that it is complete and unchanged.
+    /// Bearer tokens: create, list, revoke.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The audit trail: verify that it is complete and unchanged; who administered what.
     #[command(subcommand)]
     Audit(journal::AuditCommand),
     /// Start a loopback server that answers as Atlas and as a language model, to try things with.
@@ -180,6 +185,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),
+        Command::Token(command) => token::token(&global, &command),
         Command::Sandbox(args) => sandbox::sandbox(&global, &args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -19,6 +19,7 @@ mod operate;
 mod replay;
 mod run;
 mod server;
+mod tokens;
 mod validate;
 
 use std::io::Write as _;

@@ -58,9 +58,11 @@ pub struct People {
     pub groups: Vec<Arc<str>>,
 }
 
-/// Who somebody is, whatever the way in which they came: the command line says `cli:` before a name.
+/// Who somebody is, whatever the way in which they came: the command line says `cli:` before a name, the door says `oidc:`
+/// before that of somebody who has logged in. Other names keep what stands before them: a `token:` is nobody, and a provider
+/// with a label of its own has people of its own.
 pub fn person(name: &str) -> &str {
-    name.strip_prefix("cli:").unwrap_or(name)
+    name.strip_prefix("cli:").or_else(|| name.strip_prefix("oidc:")).unwrap_or(name)
 }
 
 /// An approval under way.

@@ -124,6 +124,14 @@ kinds! {
     REGISTERED = 64, "Registered";
     /// A document that a definition refers to.
     DOCUMENT_PINNED = 65, "DocumentPinned";
+    /// A bearer token was made.
+    TOKEN_CREATED = 70, "TokenCreated";
+    /// A bearer token is good no more.
+    TOKEN_REVOKED = 71, "TokenRevoked";
+    /// Somebody administered something, or was refused.
+    ADMINISTERED = 72, "Administered";
+    /// Refused attempts that have no record of their own, because there were too many.
+    REFUSALS_COUNTED = 73, "RefusalsCounted";
 }
 
 #[cfg(test)]
