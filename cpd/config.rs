@@ -16,6 +16,7 @@ use cpd_engine::DataLimits;
 use serde::Deserialize;
 
 use crate::door::config::{Auth, Tls};
+use crate::serve::config::Server;
 
 /// The reference configuration.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -36,6 +37,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[tls]`; without it there is none.
     pub tls: Option<Tls>,
+    /// `[server]`
+    pub server: Server,
 }
 
 /// `[limits]`

@@ -6,6 +6,7 @@
 //! - [`lint`]: one document looked at in full.
 //! - [`schema`]: JSON Schemas of what people write.
 //! - [`secrets`]: secrets by name, from the environment and from files.
+//! - [`serve`]: the daemon and its HTTP API.
 //! - [`wiring`]: connectors from a configuration, an engine from a data directory.
 //! - [`exit`]: what exit codes mean.
 
@@ -16,4 +17,5 @@ pub mod exit;
 pub mod lint;
 pub mod schema;
 pub mod secrets;
+pub mod serve;
 pub mod wiring;

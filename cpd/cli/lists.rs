@@ -68,7 +68,7 @@ pub(crate) fn runs(global: &Global, args: &RunsArgs) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row_json(id: RunId, row: &RunRow, aside: Option<&str>) -> Value {
+pub(crate) fn row_json(id: RunId, row: &RunRow, aside: Option<&str>) -> Value {
     json!({
         "runId": id.to_string(),
         "workflow": *row.workflow,
@@ -128,7 +128,7 @@ fn pretty(value: &Value) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)?.replace('\n', "\n           "))
 }
 
-fn state_json(run: &Run) -> Value {
+pub(crate) fn state_json(run: &Run) -> Value {
     let mut object = json!({
         "runId": run.id.to_string(),
         "workflow": *run.plan.qualified_name(),
@@ -218,7 +218,7 @@ pub(crate) fn sentence(source: &WakeSource) -> String {
     }
 }
 
-fn wake_json(source: &WakeSource) -> Value {
+pub(crate) fn wake_json(source: &WakeSource) -> Value {
     match source {
         WakeSource::Agenda => json!({ "what": "turn" }),
         WakeSource::Timer { at, task, what } => {

@@ -134,20 +134,24 @@ fn waits_for_people(run: &Run) -> bool {
     run.is_open() && !sources.is_empty() && sources.iter().all(person)
 }
 
+/// The end of a run as an object.
+pub(crate) fn end_json(id: RunId, end: &RunEnd) -> Value {
+    let run = id.to_string();
+    match end {
+        RunEnd::Completed { output } => json!({ "runId": *run, "status": "completed", "output": output }),
+        RunEnd::Faulted { problem } => {
+            let problem = Value::from_serialize(problem).expect("a problem is JSON");
+            json!({ "runId": *run, "status": "faulted", "error": problem })
+        }
+        RunEnd::Cancelled { reason } => {
+            json!({ "runId": *run, "status": "cancelled", "error": { "title": "Cancelled", "detail": &**reason } })
+        }
+    }
+}
+
 fn print_end(id: RunId, end: &RunEnd, json: bool) -> anyhow::Result<Exit> {
     if json {
-        let run = id.to_string();
-        let object = match end {
-            RunEnd::Completed { output } => json!({ "runId": *run, "status": "completed", "output": output }),
-            RunEnd::Faulted { problem } => {
-                let problem = Value::from_serialize(problem)?;
-                json!({ "runId": *run, "status": "faulted", "error": problem })
-            }
-            RunEnd::Cancelled { reason } => {
-                json!({ "runId": *run, "status": "cancelled", "error": { "title": "Cancelled", "detail": &**reason } })
-            }
-        };
-        style::line(&object.to_json())?;
+        style::line(&end_json(id, end).to_json())?;
     } else {
         match end {
             RunEnd::Completed { output } => style::line(&serde_json::to_string_pretty(output)?)?,

@@ -708,6 +708,49 @@ impl Engine {
         drop(self.inner.shared.full.clone().wait_for(|full| !*full).await);
     }
 
+    /// The row of a run.
+    ///
+    /// # Errors
+    /// If there is no such run, or the index cannot be read.
+    pub fn row(&self, run: RunId) -> Result<index::RunRow, Error> {
+        let shared = &self.inner.shared;
+        shared.indexer.flush();
+        let row = shared.indexer.row(&*shared.index()?, &shared.reader, run)?;
+        row.filter(RunRow::is_there).ok_or(Error::NoOpenRun { run })
+    }
+
+    /// The history of a run, as far as it is durable, without the registrations that a bundle needs
+    /// ([`crate::view::View::history`] has them).
+    ///
+    /// # Errors
+    /// If there is no such run, or it cannot be read.
+    pub fn history(&self, run: RunId) -> Result<crate::History, Error> {
+        let row = self.row(run)?;
+        let shared = &self.inner.shared;
+        let entries = shared.reader.history(cpd_journal::Position(row.last))?;
+        let entries = entries.iter().map(crate::HistoryEntry::of).collect();
+        let payloads = Arc::new(Payloads::of(&self.inner.data.join("journal")));
+        Ok(crate::History { run, entries, registry: shared.registry.clone(), registrations: Vec::new(), payloads })
+    }
+
+    /// How the journal is.
+    pub fn journal_status(&self) -> Status {
+        self.inner.shared.writer.status()
+    }
+
+    /// Rows of runs, newest first, that lie in the index, from the one that began before `run` on.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn runs_before(&self, run: Option<RunId>, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
+        let Some(run) = run else { return self.runs(limit) };
+        self.inner.shared.indexer.flush();
+        let rows =
+            self.inner.shared.index()?.scan(index::RUNS, &Range::all().before(&run.0), Direction::Descending, limit)?;
+        let rows = rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)));
+        Ok(rows.filter(|(_, row)| row.is_there()).collect())
+    }
+
     /// Rows of runs, newest first, that lie in the index. Flushes it first.
     ///
     /// # Errors
