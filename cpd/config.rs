@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use cpd_connectors::a2a::A2aConfig;
 use cpd_connectors::asyncapi::AsyncApiConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
+use cpd_connectors::egress::EgressConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
 use cpd_connectors::process::ProcessConfig;
@@ -24,6 +25,8 @@ pub const DEFAULT: &str = include_str!("default.toml");
 pub struct Config {
     /// `[connectors]`
     pub connectors: Connectors,
+    /// `[egress]`
+    pub egress: EgressConfig,
     /// `[secrets]`
     pub secrets: Secrets,
     /// `[registry]`
@@ -126,10 +129,14 @@ pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
 }
 
 /// `CPD_ATLAS_MLFLOW_URL` and `CPD_ATLAS_TRAINING_URL` say where Atlas is without a file; `CREDENTIALS_DIRECTORY`, where
-/// systemd has put the service's secrets.
+/// systemd has put the service's secrets; `CPD_EGRESS_ALLOW`, what definitions may reach beyond what the file says.
 fn from_environment(config: &mut Config, get: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     if config.secrets.directory.is_none() {
         config.secrets.directory = get("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from);
+    }
+    if let Some(more) = get("CPD_EGRESS_ALLOW") {
+        let rules = more.split(',').map(str::trim).filter(|rule| !rule.is_empty());
+        config.egress.allow.extend(rules.map(str::to_owned));
     }
     let (mlflow, training) = (get("CPD_ATLAS_MLFLOW_URL"), get("CPD_ATLAS_TRAINING_URL"));
     match (&mut config.connectors.atlas, mlflow, training) {
@@ -169,6 +176,7 @@ mod tests {
     fn the_reference_is_complete_valid_and_says_the_defaults() {
         let reference: Config = toml::from_str(DEFAULT).unwrap();
         assert_eq!(reference.connectors.http, HttpConfig::default());
+        assert_eq!(reference.egress, EgressConfig::default());
         assert_eq!(reference.connectors.mcp, McpConfig::default());
         assert_eq!(reference.connectors.a2a, A2aConfig::default());
         assert_eq!(reference.connectors.asyncapi, AsyncApiConfig::default());
@@ -196,9 +204,21 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_adds_to_what_may_be_reached() {
+        let mut config: Config = toml::from_str("[egress]\nallow = [\"a.example\"]\n").unwrap();
+        let environment = |name: &str| (name == "CPD_EGRESS_ALLOW").then(|| "localhost:80, ,10.0.0.0/8,".to_owned());
+        from_environment(&mut config, environment).unwrap();
+        assert_eq!(config.egress.allow, ["a.example", "localhost:80", "10.0.0.0/8"]);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_by_name() {
         let error = toml::from_str::<Config>("[connectors.htp]\n").unwrap_err().to_string();
         assert!(error.contains("`htp`") && error.contains("`http`"), "{error}");
+        let error = toml::from_str::<Config>("[egress]\nalow = []\n").unwrap_err().to_string();
+        assert!(error.contains("`alow`") && error.contains("`allow`"), "{error}");
+        let error = toml::from_str::<Config>("[egress]\nreach = \"all\"\n").unwrap_err().to_string();
+        assert!(error.contains("`all`") && error.contains("`listed`"), "{error}");
     }
 
     #[test]
