@@ -3,6 +3,7 @@
 //! The embedded defaults need no account, no network and no server; `cpd/default.toml` is the complete, commented
 //! reference. Unknown keys are refused by name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -61,11 +62,21 @@ pub struct Registry {
 }
 
 /// `[secrets]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Secrets {
     /// Where files are that hold one secret each, under its name; asked after the environment.
     pub directory: Option<PathBuf>,
+    /// Programs with their arguments that print one secret each, under its name; asked last.
+    pub commands: BTreeMap<String, Vec<String>>,
+    /// How long such a program may take.
+    pub command_timeout_ms: u64,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { directory: None, commands: BTreeMap::new(), command_timeout_ms: 10_000 }
+    }
 }
 
 /// `[connectors.*]`
@@ -124,6 +135,12 @@ pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => Config::default(),
         Err(e) => return Err(e).with_context(|| format!("read the configuration {}", path.display())),
     };
+    if let Some((name, _)) = config.secrets.commands.iter().find(|(_, words)| words.is_empty()) {
+        bail!(
+            "read the configuration {}: the command of the secret {name:?} is empty, expected a program",
+            path.display()
+        );
+    }
     from_environment(&mut config, |name| std::env::var(name).ok())?;
     Ok(config)
 }
@@ -184,12 +201,12 @@ mod tests {
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
-        assert_eq!(reference.secrets.directory, None);
+        assert_eq!(reference.secrets, Secrets::default());
         let uncommented: String =
             DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
         let all: Config = toml::from_str(&uncommented).unwrap();
         assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
-        assert!(all.secrets.directory.is_some(), "the commented part is valid too");
+        assert!(all.secrets.directory.is_some() && !all.secrets.commands.is_empty(), "the commented part is valid too");
     }
 
     #[test]

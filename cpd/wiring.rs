@@ -84,7 +84,7 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
-        .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
+        .secrets(Arc::new(SecretStore::new(config.secrets.clone())))
         .loader(loader(config)?)
         .development(config.registry.development)
         .data_limits(DataLimits { input_bytes: config.limits.input_bytes, output_bytes: config.limits.output_bytes })
@@ -119,7 +119,7 @@ fn clients(config: &Config) -> anyhow::Result<Clients> {
 }
 
 fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
-    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.clone()));
     let Clients { definitions: client, agents: agents_client, operator } = clients(config)?;
     // One for the process: tokens that one connector has obtained serve the others.
     let authenticator = Authenticator::new(client, secrets.clone());
@@ -174,7 +174,7 @@ impl Loader for Documents {
 /// # Errors
 /// If there can be no HTTP client.
 pub fn loader(config: &Config) -> anyhow::Result<Arc<dyn Loader>> {
-    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.clone()));
     let Clients { definitions: client, .. } = clients(config)?;
     let authenticator = Authenticator::new(client.clone(), secrets);
     Ok(Arc::new(Documents { client, authenticator }))

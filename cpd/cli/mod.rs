@@ -12,6 +12,7 @@ mod replay;
 mod run;
 mod sandbox;
 mod schema;
+mod secrets;
 mod style;
 mod timeline;
 mod validate;
@@ -113,6 +114,9 @@ enum Command {
     /// The audit trail: verify that it is complete and unchanged.
     #[command(subcommand)]
     Audit(journal::AuditCommand),
+    /// Secrets: which there are and where they come from, never their values.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Start a loopback server that answers as Atlas and as a language model, to try things with.
     Sandbox(sandbox::Args),
     /// Print a completion script.
@@ -171,6 +175,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),
+        Command::Secrets(command) => secrets::secrets(&global, &command),
         Command::Sandbox(args) => sandbox::sandbox(&global, &args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -17,6 +17,7 @@ mod openapi;
 mod operate;
 mod replay;
 mod run;
+mod secrets;
 mod server;
 mod validate;
 
