@@ -16,6 +16,7 @@ pub(crate) mod run;
 mod sandbox;
 mod schema;
 mod serve;
+mod secrets;
 mod style;
 pub(crate) mod timeline;
 mod token;
@@ -128,6 +129,9 @@ enum Command {
     /// The audit trail: verify that it is complete and unchanged; who administered what.
     #[command(subcommand)]
     Audit(journal::AuditCommand),
+    /// Secrets: which there are and where they come from, never their values.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Start a loopback server that answers as Atlas and as a language model, to try things with.
     Sandbox(sandbox::Args),
     /// Print a completion script.
@@ -190,6 +194,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),
         Command::Token(command) => token::token(&global, &command),
+        Command::Secrets(command) => secrets::secrets(&global, &command),
         Command::Sandbox(args) => sandbox::sandbox(&global, &args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

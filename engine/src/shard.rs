@@ -23,7 +23,6 @@ use std::time::Duration;
 
 use cpd_core::Value;
 use cpd_core::definition::plan::Plan;
-use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
@@ -531,15 +530,8 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let mut request = dispatch::request(&self.shared, &slot.run, act, &call, token.clone());
-                let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
-                    Ok(redactor) => redactor,
-                    Err(problem) => {
-                        let outcome = CallOutcome::Refused(problem);
-                        slot.mailbox.push_back((Input::Outcome { act, attempt, outcome }, None));
-                        return;
-                    }
-                };
+                let request = dispatch::request(&self.shared, &slot.run, act, &call, token.clone());
+                let sealed = dispatch::sealed(&slot.run, &call);
                 let tx = self.tx.clone();
                 if &*request.operation == child::OPERATION {
                     let input = slot.run.act(act).map(|a| a.input.clone()).unwrap_or_default();
@@ -557,7 +549,7 @@ impl Shard {
                     });
                     return;
                 }
-                match dispatch::perform(&self.shared, request, redactor, reconcile, act, attempt) {
+                match dispatch::perform(&self.shared, request, sealed, reconcile, act, attempt) {
                     dispatch::Performed::Now(input) => {
                         // The outcome is an input like any other, only sooner.
                         slot.mailbox.push_back((input, None));
