@@ -4,6 +4,7 @@
 //! - [`config`]: where the outside world is, from `cpd.toml` and the environment.
 //! - [`door`]: who may do what.
 //! - [`lint`]: one document looked at in full.
+//! - [`observe`]: metrics of a running engine.
 //! - [`schema`]: JSON Schemas of what people write.
 //! - [`secrets`]: secrets by name, from the environment and from files.
 //! - [`serve`]: the daemon and its HTTP API.
@@ -15,6 +16,7 @@ pub mod config;
 pub mod door;
 pub mod exit;
 pub mod lint;
+pub mod observe;
 pub mod schema;
 pub mod secrets;
 pub mod serve;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::engine::Shared;
+use crate::observe::Watch;
 
 /// What became of a command.
 pub(crate) enum Performed {
@@ -167,8 +168,8 @@ pub(crate) fn perform(
     mut request: Request,
     sealed: Option<Sealed>,
     reconcile: bool,
-    act: ActId,
-    attempt: u32,
+    (act, attempt): (ActId, u32),
+    watch: Option<Watch>,
 ) -> Performed {
     let name = request.operation.split('.').next().unwrap_or_default();
     let Some(connector) = shared.connectors.get(name).cloned() else {
@@ -178,9 +179,9 @@ pub(crate) fn perform(
     let outside = Outside { clock: shared.clock.clone(), most: shared.data_limits.output_bytes };
     let asked = move |request, redactor| -> Pin<Box<dyn Future<Output = Input> + Send>> {
         if reconcile {
-            Box::pin(question(connector, request, redactor, act, attempt, outside))
+            Box::pin(watched(question(connector, request, redactor, act, attempt, outside), watch))
         } else {
-            Box::pin(call(connector, request, redactor, act, attempt, outside))
+            Box::pin(watched(call(connector, request, redactor, act, attempt, outside), watch))
         }
     };
     let refused = move |problem| Input::Outcome { act, attempt, outcome: CallOutcome::Refused(problem) };
@@ -215,6 +216,14 @@ pub(crate) fn perform(
         // A task polls it again at once, so the waker that this poll was given is never needed.
         Poll::Pending => Performed::Later(future),
     }
+}
+
+async fn watched(call: impl Future<Output = Input>, watch: Option<Watch>) -> Input {
+    let input = call.await;
+    if let Some(watch) = watch {
+        watch.ended(&input);
+    }
+    input
 }
 
 async fn call(

@@ -13,7 +13,7 @@ use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
 use cpd_core::machine::turn::{Env, Start};
-use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId, Voter};
+use cpd_core::machine::{Input, Phase, Resolution, Run, RunId, Voter};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::index::{self, Indexer, RunRow};
 use crate::keys::{self, StartKeys};
 use crate::migrate::Migrated;
+use crate::observe::{self, Census, Observer, Several};
 use crate::publish::{self, Published};
 use crate::recovery;
 use crate::registry::Registry;
@@ -46,12 +47,6 @@ const ROOM_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has: the lock is the system's, which tells nobody.
 const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
-/// Sees every entry of every run after it is durable. Must be quick: it is called on the shard's task.
-pub trait Observer: Send + Sync + 'static {
-    /// `events` are those of one entry, the first with the given `seq`, written at `at`; `run` is the state after them.
-    fn observe(&self, run: &Run, at: Timestamp, seq: u64, events: &[Event]);
-}
-
 /// What every part of an engine shares.
 pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
@@ -65,6 +60,8 @@ pub(crate) struct Shared {
     pub payloads: Payloads,
     pub indexer: Arc<Indexer>,
     pub observer: Option<Arc<dyn Observer>>,
+    /// Open runs by what they wait for.
+    pub census: Census,
     pub tracker: TaskTracker,
     /// Whether the journal waits for room on its disk.
     pub full: watch::Receiver<bool>,
@@ -177,7 +174,7 @@ pub struct Builder {
     connectors: Vec<Arc<dyn Connector>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     secrets: Arc<dyn Secrets>,
     loader: Option<Arc<dyn Loader>>,
     development: bool,
@@ -221,10 +218,10 @@ impl Builder {
         self
     }
 
-    /// Somebody who sees every durable entry.
+    /// Somebody who sees what happens; there may be several.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -329,7 +326,9 @@ impl Builder {
                 told(status);
             }
         });
-        let options = WriterOptions { on_status: Some(on_status), ..WriterOptions::default() };
+        let observer = Several::of(self.observers);
+        let on_group = observe::on_group(observer.as_ref());
+        let options = WriterOptions { on_status: Some(on_status), on_group, ..WriterOptions::default() };
         let writer = Writer::spawn_with(log, options)?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
@@ -347,7 +346,8 @@ impl Builder {
             reader,
             payloads: Payloads::of(&journal),
             indexer,
-            observer: self.observer,
+            observer,
+            census: Census::default(),
             tracker: TaskTracker::new(),
             full,
             ended: CancellationToken::new(),
@@ -489,7 +489,7 @@ impl Engine {
             connectors: Vec::new(),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy::default()),
-            observer: None,
+            observers: Vec::new(),
             secrets: Arc::new(NoSecrets),
             loader: None,
             development: false,

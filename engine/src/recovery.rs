@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cpd_core::definition::plan::{Digest, Plan};
-use cpd_core::machine::RunId;
+use cpd_core::machine::{RunId, Wait};
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{
     Batch, Direction, Driver, Index, IndexError, Opened, Range, Rebuilt, begin_anew, open_or_rebuild,
@@ -50,6 +50,8 @@ pub(crate) struct OpenRun {
     pub last: Position,
     pub timer: Option<Timestamp>,
     pub load: bool,
+    /// What it waits for, if the index knows.
+    pub wait: Option<Wait>,
     pub plan: Digest,
 }
 
@@ -158,8 +160,11 @@ impl Recovery {
             let row = OpenRow::read(&value).ok_or_else(unreadable)?;
             let (last, plan) = (Position(row.last), Digest(row.plan));
             runs.push(match row.wake {
-                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy, plan },
-                None => OpenRun { run: RunId(id), last, timer: None, load: true, plan },
+                Some(wake) => {
+                    let (timer, wait) = (wake.timer.map(Timestamp), wake.wait());
+                    OpenRun { run: RunId(id), last, timer, load: wake.busy, wait, plan }
+                }
+                None => OpenRun { run: RunId(id), last, timer: None, load: true, wait: None, plan },
             });
         }
         let last = |key: &[u8]| -> Result<Option<Position>, IndexError> {
@@ -188,7 +193,7 @@ pub(crate) fn execute(
     send: impl Fn(Message, RunId) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut listening: BTreeMap<Digest, Option<Arc<Plan>>> = BTreeMap::new();
-    for OpenRun { run, last, timer, load, plan } in plan.runs {
+    for OpenRun { run, last, timer, load, wait, plan } in plan.runs {
         let listens = match listening.entry(plan) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
@@ -196,7 +201,7 @@ pub(crate) fn execute(
                 new.insert(plan).clone()
             }
         };
-        send(Message::Adopt { run, last, wake: timer, load, listens }, run)?;
+        send(Message::Adopt { run, last, wake: timer, load, wait, listens }, run)?;
     }
     Ok(())
 }
