@@ -39,9 +39,15 @@ pub(crate) struct Args {
     /// Say nothing on the way.
     #[arg(short, long)]
     quiet: bool,
+    /// End at once when standard input is closed: for a worker that shall not outlive the process that started it.
+    #[arg(long, hide = true)]
+    tethered: bool,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    if args.tethered {
+        tether()?;
+    }
     let input = input(args)?;
     super::runtime()?.block_on(async {
         let live: Option<Arc<dyn Observer>> = (!args.quiet && !args.detach).then(|| Arc::new(Live::default()) as _);
@@ -56,6 +62,17 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         .await?;
         super::with_engine(&engine, args.wait, start(&engine, args, input, global.json)).await
     })
+}
+
+/// Ends this process when standard input does. The other end is held by the process that started this one, and the system
+/// closes it however that process ends. What was not synced is as after a crash: the next process goes on.
+fn tether() -> anyhow::Result<()> {
+    let watch = || {
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        std::process::exit(Exit::Failed as i32);
+    };
+    std::thread::Builder::new().name("cpd-tether".to_owned()).spawn(watch).context("watch standard input")?;
+    Ok(())
 }
 
 async fn start(engine: &Engine, args: &Args, input: Option<Value>, json: bool) -> anyhow::Result<Exit> {
