@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cpd_core::machine::{Event, Phase, Run, RunId, WakeSource};
+use cpd_core::machine::{Event, Run, RunId, WakeSource};
 use cpd_core::time::Timestamp;
 use cpd_core::value::Map;
 use cpd_core::{Value, json};
@@ -227,16 +227,18 @@ pub(crate) struct Live {
 impl Observer for Live {
     fn observe(&self, run: &Run, at: Timestamp, seq: u64, events: &[Event]) {
         let started = *self.started.get_or_init(|| run.started_at.max(at));
+        if seq == 1 {
+            // Whatever becomes of this process, by its id the run is found again.
+            style::say(&format!("{:>9}  ● {}", "", run.id));
+        }
+        let room = style::width_stderr().saturating_sub(30).clamp(20, 110);
         for (seq, event) in (seq..).zip(events) {
             if let Some(logged) = logged(run, at, seq, event) {
                 let (mark, words) = super::timeline::words(event, &logged);
                 let task = logged.task_name.as_deref().unwrap_or_default();
                 let elapsed = style::span(i64::try_from(at.since(started).as_micros()).unwrap_or(i64::MAX));
-                style::say(&format!("{:>9}  {mark} {task:<16} {}", format!("+{elapsed}"), style::cut(&words, 110)));
+                style::say(&format!("{:>9}  {mark} {task:<16} {}", format!("+{elapsed}"), style::cut(&words, room)));
             }
-        }
-        if let Phase::Completed { .. } = run.phase {
-            style::say(&format!("{:>9}  ● {}", "", run.id));
         }
     }
 }
