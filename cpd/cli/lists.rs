@@ -245,6 +245,8 @@ pub(crate) fn why(global: &Global, args: &WhyArgs) -> anyhow::Result<Exit> {
 pub(crate) fn sentence(source: &WakeSource) -> String {
     match source {
         WakeSource::Agenda => "it has something to do at once".to_owned(),
+        // The reference of the workflow itself is empty.
+        WakeSource::Timer { at, task, what } if task.is_empty() => format!("{what} of the workflow at {at}"),
         WakeSource::Timer { at, task, what } => format!("{what} of {task} at {at}"),
         WakeSource::Call { task, operation, attempt, since } => {
             format!("the outcome of {operation} at {task} (attempt {attempt}, since {since})")
@@ -286,7 +288,17 @@ fn wake_json(source: &WakeSource) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::Columns;
+    use cpd_core::machine::WakeSource;
+    use cpd_core::time::Timestamp;
+
+    use super::{Columns, sentence};
+
+    #[test]
+    fn the_timeout_of_the_workflow_itself_is_called_so() {
+        let timer = |task: &str| WakeSource::Timer { at: Timestamp(0), task: task.into(), what: "timeout" };
+        assert_eq!(sentence(&timer("")), "timeout of the workflow at 1970-01-01T00:00:00.000Z");
+        assert_eq!(sentence(&timer("/do/0/a")), "timeout of /do/0/a at 1970-01-01T00:00:00.000Z");
+    }
 
     #[test]
     fn the_table_of_runs_fits_into_the_terminal_and_keeps_what_matters_longest() {
