@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long)]
     step: bool,
     /// Replay only up to this record.
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     until: Option<u64>,
     /// With a run: write everything that is needed to replay it elsewhere into FILE. Without: replay from FILE.
     #[arg(long, value_name = "FILE")]

@@ -11,7 +11,8 @@ use axum::{Extension, http::HeaderMap};
 use cpd_core::Value;
 use cpd_core::machine::{Event, Run, RunId};
 use cpd_core::time::Timestamp;
-use cpd_engine::{Logged, Observer};
+use cpd_engine::{Called, Logged, Observer};
+use cpd_journal::Group;
 use futures_util::Stream;
 use futures_util::stream;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -180,4 +181,26 @@ pub(super) async fn all(State(daemon): State<Daemon>, Extension(caller): Extensi
         }
     });
     streamed(stream)
+}
+
+/// Tells those who follow, and counts.
+pub(super) struct Both(pub(super) Changes, pub(super) Arc<dyn Observer>);
+
+impl Observer for Both {
+    fn observe(&self, run: &Run, at: Timestamp, seq: u64, events: &[Event]) {
+        self.0.observe(run, at, seq, events);
+        self.1.observe(run, at, seq, events);
+    }
+
+    fn called(&self, call: &Called) {
+        self.1.called(call);
+    }
+
+    fn fired(&self, late: Duration) {
+        self.1.fired(late);
+    }
+
+    fn synced(&self, group: &Group) {
+        self.1.synced(group);
+    }
 }

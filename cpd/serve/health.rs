@@ -1,12 +1,16 @@
-//! `/healthz` and `/readyz`: for supervisors and load balancers, without a credential and without anything to learn from.
+//! `/healthz` and `/readyz`: for supervisors and load balancers, without a credential and without anything to learn from. `/metrics`.
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use cpd_core::{Value, json};
 
 use super::Daemon;
-use super::problem::answer;
+use super::entrance::Caller;
+use super::problem::{Problem, answer};
+use crate::door::Permission;
+use crate::observe::metrics::CONTENT_TYPE;
 
 /// The process answers.
 pub(super) async fn alive() -> Response {
@@ -33,4 +37,19 @@ pub(super) async fn ready(State(daemon): State<Daemon>) -> Response {
     let ready = why.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     answer(status, &json!({ "ready": ready, "why": why }))
+}
+
+/// `/metrics`: OpenMetrics text, for whoever may look at everything.
+pub(super) async fn metrics(
+    State(daemon): State<Daemon>,
+    Extension(caller): Extension<Caller>,
+) -> Result<Response, Problem> {
+    caller.may(&daemon, Permission::Read, None, "metrics", "").await?;
+    let (metrics, engine) = (daemon.metrics.clone(), daemon.engine.clone());
+    // It looks at files.
+    let text = tokio::task::spawn_blocking(move || metrics.render(&engine)).await;
+    let wrong =
+        |detail: String| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Something is wrong with the daemon", detail);
+    let text = text.map_err(|e| wrong(e.to_string()))?.map_err(|e| wrong(format!("{e:#}")))?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
 }

@@ -44,9 +44,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::config::Server;
 use self::entrance::Peer;
-use self::follow::Changes;
+use self::follow::{Both, Changes};
 use crate::config::Config;
 use crate::door::{Door, tls};
+use crate::observe::metrics::Metrics;
 use crate::wiring;
 
 /// How long it is waited after a connection that could not be taken, such as when no file descriptor is left.
@@ -60,6 +61,7 @@ pub(crate) struct Daemon {
     engine: Engine,
     door: Arc<Door>,
     changes: Changes,
+    metrics: Arc<Metrics>,
     limits: Arc<Server>,
     /// Set when the daemon is about to stop: streams end, waits end.
     stopping: CancellationToken,
@@ -85,8 +87,9 @@ impl Listening {
             TcpListener::bind(limits.listen).await.with_context(|| format!("listen on {}", limits.listen))?;
         let address = listener.local_addr().context("find the address that is listened on")?;
         let acceptor = config.tls.as_ref().map(tls::Acceptor::load).transpose()?.map(Arc::new);
-        let changes = Changes::default();
-        let engine = wiring::open(data, config, |b| b.observer(Arc::new(changes.clone()))).await?;
+        let (changes, metrics) = (Changes::default(), Arc::new(Metrics::new()));
+        let both = Both(changes.clone(), metrics.observer());
+        let engine = wiring::open(data, config, |b| b.observer(Arc::new(both))).await?;
         let door = match Door::new(&config.auth, &engine, &[address]) {
             Ok(door) => Arc::new(door),
             Err(wrong) => {
@@ -94,7 +97,7 @@ impl Listening {
                 return Err(wrong.into());
             }
         };
-        let daemon = Daemon { engine, door, changes, limits, stopping: CancellationToken::new() };
+        let daemon = Daemon { engine, door, changes, metrics, limits, stopping: CancellationToken::new() };
         Ok(Self { daemon, listener, acceptor, address })
     }
 
@@ -244,6 +247,7 @@ fn router(daemon: Daemon) -> Router {
         .route("/v1/approvals", get(approvals::list))
         .route("/v1/events", post(events::publish))
         .route("/v1/stream", get(follow::all))
+        .route("/metrics", get(health::metrics))
         .route("/v1/definitions", get(registry::list).post(registry::register))
         .route("/v1/workflows/{namespace}/{name}", get(registry::workflow))
         .route("/v1/policies/{name}/evaluate", post(registry::evaluate))

@@ -300,7 +300,7 @@ impl Builder {
     ///
     /// # Errors
     /// If another process owns the directory, the journal is damaged, or files cannot be used.
-    pub async fn open(self) -> Result<Engine, Error> {
+    pub async fn open(mut self) -> Result<Engine, Error> {
         let file = |action: &'static str, path: &Path| {
             let path = path.display().to_string();
             move |source: std::io::Error| Error::File { action, path, source: Arc::new(source) }
@@ -308,6 +308,10 @@ impl Builder {
         std::fs::create_dir_all(&self.data).map_err(file("create the data directory", &self.data))?;
         let lock = lock(&self.data, &*self.clock).await?;
         let journal = self.data.join("journal");
+        if self.log.journal == [0; 16] {
+            // Only a journal that is created takes it: by it the segments and the index of another one are told apart.
+            self.log.journal = RunId::new(self.clock.now(), self.entropy.run_id_bytes()).0;
+        }
         let (log, recovered) = Log::open(&journal, self.log)?;
         let reader = log.reader();
         let index = self.data.join("index").join(self.driver.name());

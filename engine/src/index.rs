@@ -46,6 +46,8 @@ pub(crate) const META: Space = Space(4);
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The form of this file. An index of any other form is made again from the log.
 pub(crate) const FORMAT_NUMBER: u32 = 6;
+/// Key in [`META`]: the identity of the journal that the index is of.
+pub(crate) const JOURNAL: &[u8] = b"journal";
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 /// Key in [`META`]: position of the last entry about tokens.

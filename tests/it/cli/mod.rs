@@ -20,6 +20,7 @@ mod operate;
 mod replay;
 mod run;
 mod secrets;
+mod serve;
 mod server;
 mod tokens;
 mod validate;
