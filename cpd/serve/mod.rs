@@ -33,6 +33,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
+use cpd_connectors::egress::Reach;
 use cpd_engine::Engine;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -81,6 +82,12 @@ impl Listening {
     /// # Errors
     /// If the address cannot be had, the configuration is wrong, or the directory cannot be opened.
     pub async fn open(data: &Path, config: &Config) -> anyhow::Result<Self> {
+        let mut config = config.clone();
+        if config.egress.reach == Reach::Auto {
+            // It runs what others have written and started.
+            config.egress.reach = Reach::Public;
+        }
+        let config = &config;
         let limits = Arc::new(config.server.clone());
         // Before the directory is opened: an address that is taken must not keep runs waiting.
         let listener =

@@ -67,10 +67,12 @@ pub enum Reach {
     /// Nothing.
     Listed,
     /// Every public address.
-    #[default]
     Public,
     /// Every address but link-local ones and metadata services.
     Any,
+    /// As [`Reach::Any`], until whoever runs for others than the one at the terminal makes it [`Reach::Public`].
+    #[default]
+    Auto,
 }
 
 /// Where the way out is.
@@ -233,7 +235,7 @@ impl Rules {
         match (kind, self.reach) {
             (Kind::LinkLocal | Kind::Metadata, _) => Err(Why::Special { address, kind }),
             _ if vouched => Ok(()),
-            (Kind::Public, Reach::Public) | (_, Reach::Any) => Ok(()),
+            (Kind::Public, Reach::Public) | (_, Reach::Any | Reach::Auto) => Ok(()),
             (_, Reach::Public) => Err(Why::Special { address, kind }),
             (_, Reach::Listed) => Err(self.unlisted(Some(address))),
         }

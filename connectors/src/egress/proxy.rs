@@ -66,7 +66,7 @@ impl Egress {
         match self.addresses(&admitted).await {
             Ok(_) => Ok(()),
             Err(Error::Refused(refused)) => Err(refused),
-            Err(Error::Io(_)) if admitted.vouched || rules.reach == Reach::Any => Ok(()),
+            Err(Error::Io(_)) if admitted.vouched || matches!(rules.reach, Reach::Any | Reach::Auto) => Ok(()),
             Err(Error::Io(_)) => Err(Refused { host: host.to_owned(), port, why: Why::Unresolved }),
         }
     }

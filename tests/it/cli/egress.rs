@@ -25,8 +25,9 @@ fn strict(place: &Place, args: &[&str], environment: &[(&str, &str)]) -> Out {
 }
 
 #[test]
-fn as_delivered_a_definition_does_not_reach_this_machine_and_is_told_how_it_would() {
+fn where_only_public_addresses_are_open_a_definition_does_not_reach_this_machine_and_is_told_how_it_would() {
     let (place, server) = (Place::new(), Server::start());
+    place.write(".cpd/cpd.toml", "[egress]\nreach = \"public\"\n");
     let port = server.url("").rsplit(':').next().unwrap().to_owned();
     for host in ["127.0.0.1", "localhost", "2130706433", "[::ffff:127.0.0.1]"] {
         let out = calls(&place, &format!("http://{host}:{port}/hidden"), &[]).exits(3);
@@ -42,7 +43,7 @@ fn as_delivered_a_definition_does_not_reach_this_machine_and_is_told_how_it_woul
     let seen = format!("http://localhost:{port}/seen");
     let allow = format!("localhost:{port}");
     calls(&place, &seen, &[("CPD_EGRESS_ALLOW", &allow)]).exits(0).prints(&["/seen"]);
-    place.write(".cpd/cpd.toml", format!("[egress]\nallow = [\"{allow}\"]\n"));
+    place.write(".cpd/cpd.toml", format!("[egress]\nreach = \"public\"\nallow = [\"{allow}\"]\n"));
     calls(&place, &seen, &[]).exits(0).prints(&["/seen"]);
     place.write(".cpd/cpd.toml", "[egress]\nreach = \"any\"\ndeny = [\"127.0.0.0/8\"]\n");
     calls(&place, &seen, &[]).exits(3).says(&["`deny` of [egress] names it (\"127.0.0.0/8\")"]);
@@ -62,6 +63,7 @@ fn a_wrong_rule_is_refused_before_anything_is_done() {
 #[test]
 fn a_document_that_a_definition_names_is_not_loaded_from_this_machine_either() {
     let (place, server) = (Place::new(), Server::start());
+    place.write(".cpd/cpd.toml", "[egress]\nreach = \"public\"\n");
     let task = "  - say:\n      call: asyncapi\n      with: { document: { endpoint: 'DOC' }, operation: say, message: { payload: 1 } }\n";
     place.write("w.yaml", workflow("reach-out", &task.replace("DOC", &server.url("/api.json"))));
     let out = strict(&place, &["run", "w.yaml"], &[]).calm().says(&["a loopback address"]);
@@ -73,6 +75,7 @@ fn a_document_that_a_definition_names_is_not_loaded_from_this_machine_either() {
 fn a_proxy_of_the_environment_is_no_way_around_the_rules() {
     let (place, server) = (Place::new(), Server::start());
     let proxy = server.url("");
+    place.write(".cpd/cpd.toml", "[egress]\nreach = \"public\"\n");
     let through = [("HTTP_PROXY", proxy.as_str()), ("http_proxy", proxy.as_str()), ("NO_PROXY", "")];
     for address in [
         "http://169.254.169.254/latest/meta-data/",
@@ -91,7 +94,14 @@ fn a_proxy_of_the_environment_is_no_way_around_the_rules() {
     let listed = [through[0], through[1], through[2], ("CPD_EGRESS_ALLOW", "no-such-host.invalid")];
     calls(&place, page, &listed).exits(0).prints(&["no-such-host.invalid/page"]);
     assert_eq!(server.calls(), ["GET http://no-such-host.invalid/page"]);
-    place.write(".cpd/cpd.toml", "[egress]\nproxy = \"none\"\n");
+    place.write(".cpd/cpd.toml", "[egress]\nreach = \"public\"\nproxy = \"none\"\n");
     calls(&place, page, &listed).exits(3).says(&["could not connect"]);
     assert_eq!(server.calls().len(), 1, "straight, and not through the proxy");
+}
+
+#[test]
+fn as_delivered_a_person_reaches_this_machine_but_no_metadata_service() {
+    let (place, server) = (Place::new(), Server::start());
+    calls(&place, &server.url("/mine"), &[]).exits(0).prints(&["/mine"]);
+    calls(&place, "http://169.254.169.254/latest/meta-data/", &[]).exits(3).says(&["[egress]"]);
 }

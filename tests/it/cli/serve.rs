@@ -23,8 +23,11 @@ struct Daemon {
 
 impl Daemon {
     fn start(place: &Place, listen: &str) -> Self {
-        let mut child = place
-            .command(&["serve", "--listen", listen])
+        Self::run(place.command(&["serve", "--listen", listen]))
+    }
+
+    fn run(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -33,7 +36,7 @@ impl Daemon {
         let mut base = String::new();
         BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut base).expect("its address");
         assert!(base.starts_with("http://127.0.0.1:"), "{base:?}");
-        let client = Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().expect("a client");
+        let client = client(Duration::from_secs(30));
         Self { child, base: base.trim().to_owned(), client, token: None }
     }
 
@@ -90,6 +93,12 @@ impl Drop for Daemon {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+fn client(patience: Duration) -> Client {
+    // Another test may have been first; it is the same for all.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    Client::builder().no_proxy().timeout(patience).build().expect("a client")
 }
 
 fn runtime() -> tokio::runtime::Runtime {
@@ -177,7 +186,12 @@ fn what_is_wrong_with_a_request_is_said_as_a_problem() {
         }
         let (status, problem) = daemon.register("document: {}\n").await;
         assert!(status == 422 && problem["diagnostics"][0]["code"].is_string(), "{problem}");
-        let large = daemon.client.post(format!("{}/v1/runs", daemon.base)).body(vec![b' '; 18 << 20]).send().await;
+        // In a connection of its own: the daemon reads no further, and closes it.
+        let large = client(Duration::from_secs(30))
+            .post(format!("{}/v1/runs", daemon.base))
+            .body(vec![b' '; 18 << 20])
+            .send()
+            .await;
         // It may be told before it has sent everything.
         if let Ok(large) = large {
             assert_eq!(large.status(), 413);
@@ -298,6 +312,30 @@ fn events_come_in_in_every_form_of_http() {
     daemon.terminate();
 }
 
+#[test]
+fn what_the_daemon_runs_does_not_reach_this_machine_unless_it_is_told_so() {
+    let place = local();
+    let call = "  - fetch: { call: http, with: { method: get, endpoint: 'http://127.0.0.1:9/hidden' } }\n";
+    let ends = |place: &Place| {
+        let mut command = place.command(&["serve", "--listen", "127.0.0.1:0"]);
+        command.env_remove("CPD_EGRESS_ALLOW");
+        let daemon = Daemon::run(command);
+        let end = runtime().block_on(async {
+            daemon.register(&workflow("call", call)).await;
+            let started = daemon.post("/v1/runs", json!({ "workflow": "call" })).await.1;
+            let run = started["runId"].as_str().expect("a run").to_owned();
+            daemon.get(&format!("/v1/runs/{run}/result?wait=20s")).await.1
+        });
+        daemon.terminate();
+        end["error"].clone()
+    };
+    let refused = ends(&place);
+    assert_eq!(refused["status"], json!(403), "{refused}");
+    place.write(".cpd/cpd.toml", "[auth]\nlocal = true\n[egress]\nallow = [\"127.0.0.1:9\"]\n");
+    let failed = ends(&place);
+    assert_ne!(failed["status"], json!(403), "it was let through, and nobody listens there: {failed}");
+}
+
 /// Clients start runs while the daemon is killed and started again; every start that was acknowledged comes to its end, once.
 #[test]
 fn every_acknowledged_start_ends_once_however_often_the_daemon_is_killed() {
@@ -312,15 +350,15 @@ fn every_acknowledged_start_ends_once_however_often_the_daemon_is_killed() {
     let (base, done) = (first.base.clone(), Arc::new(AtomicBool::new(false)));
     let (acknowledged, tried) = (Arc::new(Mutex::new(Vec::<(String, String)>::new())), Arc::new(AtomicUsize::new(0)));
     let clients: Vec<_> = (0..8)
-        .map(|client| {
+        .map(|who| {
             let (base, done, acknowledged, tried) = (base.clone(), done.clone(), acknowledged.clone(), tried.clone());
             runtime.spawn(async move {
-                let http = Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().expect("a client");
+                let http = client(Duration::from_secs(5));
                 let mut number = 0;
                 while !done.load(Ordering::SeqCst) {
                     number += 1;
                     tried.fetch_add(1, Ordering::SeqCst);
-                    let key = format!("{client}-{number}");
+                    let key = format!("{who}-{number}");
                     let start = json!({ "workflow": "hello", "input": { "who": key }, "key": key });
                     match http.post(format!("{base}/v1/runs")).json(&start).send().await {
                         Ok(answer) if answer.status().is_success() => {
