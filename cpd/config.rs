@@ -15,6 +15,8 @@ use cpd_connectors::process::ProcessConfig;
 use cpd_engine::DataLimits;
 use serde::Deserialize;
 
+use crate::door::config::{Auth, Tls};
+
 /// The reference configuration.
 pub const DEFAULT: &str = include_str!("default.toml");
 
@@ -30,6 +32,10 @@ pub struct Config {
     pub registry: Registry,
     /// `[limits]`
     pub limits: Limits,
+    /// `[auth]`
+    pub auth: Auth,
+    /// `[tls]`; without it there is none.
+    pub tls: Option<Tls>,
 }
 
 /// `[limits]`
@@ -177,11 +183,20 @@ mod tests {
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
         assert_eq!(reference.secrets.directory, None);
+        assert_eq!(reference.auth, Auth::default());
+        assert_eq!(reference.tls, None);
         let uncommented: String =
             DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
         let all: Config = toml::from_str(&uncommented).unwrap();
         assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
         assert!(all.secrets.directory.is_some(), "the commented part is valid too");
+        assert!(all.tls.is_some() && all.auth.certificates.len() == 1, "the commented part is valid too");
+        crate::door::check(&all.auth, &[]).expect("the commented part can be meant so");
+        let [oidc] = &all.auth.oidc[..] else { panic!("{:?}", all.auth.oidc) };
+        // What has a default stands there with it.
+        let least = "issuer = \"https://id.example.com/realms/main\"\naudiences = [\"cpd\"]\ngrants = []";
+        let least: crate::door::config::Oidc = toml::from_str(least).unwrap();
+        assert_eq!(*oidc, crate::door::config::Oidc { grants: oidc.grants.clone(), ..least });
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub fn config() -> Value {
 #[derive(Default)]
 struct Table {
     comment: String,
+    /// Whether there may be several of them: `[[name]]`.
+    several: bool,
     tables: BTreeMap<String, Table>,
     keys: BTreeMap<String, Setting>,
 }
@@ -96,7 +98,9 @@ fn reference() -> Table {
         let setting = optional.unwrap_or(line);
         if let Some(name) = setting.strip_prefix('[').and_then(|l| l.split(']').next()) {
             path = name.trim_matches('[').split('.').map(str::to_owned).collect();
-            table_at(&mut root, &path).comment = std::mem::take(&mut comment);
+            let table = table_at(&mut root, &path);
+            table.comment = std::mem::take(&mut comment);
+            table.several = setting.starts_with("[[");
         } else if is_setting(setting)
             && let Some((key, _)) = setting.split_once('=')
             && let Ok(parsed) = setting.parse::<toml::Table>()
@@ -131,7 +135,7 @@ fn table(table: &Table) -> Value {
     if !table.comment.trim().is_empty() {
         insert(&mut schema, "description", Value::str(table.comment.trim()));
     }
-    schema
+    if table.several { json!({ "type": "array", "items": schema }) } else { schema }
 }
 
 fn setting(Setting { comment, value, is_default }: &Setting) -> Value {
@@ -175,12 +179,25 @@ mod tests {
         DEFAULT.lines().map(line).collect::<String>().parse().expect("the reference is TOML")
     }
 
+    /// Every table, by its way from the root; of several, the first.
     fn tables(at: &toml::Table, path: &[String], out: &mut Vec<Vec<String>>) {
         out.push(path.to_vec());
         for (key, value) in at {
-            if let toml::Value::Table(inner) = value {
+            let inner = match value {
+                toml::Value::Table(inner) => Some(inner),
+                toml::Value::Array(items) => items.first().and_then(toml::Value::as_table),
+                _ => None,
+            };
+            if let Some(inner) = inner {
                 tables(inner, &[path, std::slice::from_ref(key)].concat(), out);
             }
+        }
+    }
+
+    fn inner<'t>(table: &'t mut toml::Table, key: &str) -> &'t mut toml::Table {
+        match &mut table[key] {
+            toml::Value::Array(items) => items[0].as_table_mut().expect("a list of tables"),
+            value => value.as_table_mut().expect("a table"),
         }
     }
 
@@ -200,7 +217,7 @@ mod tests {
         assert!(all.len() > 8, "{all:?}");
         for path in all {
             let mut changed = complete.clone();
-            let table = path.iter().fold(&mut changed, |t, key| t[key].as_table_mut().expect("a table"));
+            let table = path.iter().fold(&mut changed, |t, key| inner(t, key));
             table.insert("surprise".into(), toml::Value::Boolean(true));
             assert!(reads(&changed).is_err(), "the reader takes anything in {path:?}");
             assert!(!valid(&schema, &changed), "the schema takes anything in {path:?}");

@@ -47,6 +47,9 @@ fn main() {
     if wanted("long") {
         replay::long(&mut report);
     }
+    if wanted("pure") {
+        replay::pure(&mut report);
+    }
     if wanted("timers") {
         timers::timers(&mut report);
     }

@@ -12,7 +12,7 @@ use cpd_engine::view::View;
 use cpd_engine::{replay as replaying, stopwatch};
 
 use crate::job::{self, engine, runtime};
-use crate::meter::{Report, fresh_dir};
+use crate::meter::{Report, cpu_seconds, fresh_dir};
 
 /// Turns of the machine alone: no journal, no connector.
 pub fn turns(report: &mut Report) {
@@ -133,5 +133,28 @@ pub fn long(report: &mut Report) {
                 ("state again after a start", resumed.as_secs_f64() * 1e3, "ms"),
             ],
         );
+    }
+}
+
+/// Tasks that wait for nothing: `set` and `switch` in turns within a loop, with all that a run costs.
+pub fn pure(report: &mut Report) {
+    report.part("Pure tasks: `set` and `switch` in a loop, from the start to the durable end");
+    for rounds in [10_000i64, 50_000] {
+        let dir = fresh_dir();
+        runtime().block_on(async {
+            let engine = engine(dir.path()).await;
+            engine.register(include_str!("pure.yaml"), "pure.yaml").await.expect("the workflow registers");
+            let (begin, cpu) = (Instant::now(), cpu_seconds());
+            let run = engine.start("bench/pure").input(json!({ "count": rounds })).go().await.expect("a start");
+            let end = run.result().await.expect("an end");
+            let (ran, cpu) = (begin.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+            assert_eq!(end.status(), "completed");
+            engine.stop().await.expect("a stop");
+            let tasks = 2.0 * rounds as f64;
+            report.line(
+                &format!("{} tasks", 2 * rounds),
+                &[("CPU per task", cpu / tasks * 1e6, "µs"), ("time per task", ran / tasks * 1e6, "µs")],
+            );
+        });
     }
 }

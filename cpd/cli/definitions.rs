@@ -8,7 +8,7 @@ use cpd_core::definition::lint::allow::{Levels, judge};
 use cpd_core::{Value, json};
 use cpd_engine::{Engine, Error, Registration};
 
-use super::{Global, style};
+use super::{Global, operate, style};
 use crate::exit::Exit;
 use crate::wiring;
 
@@ -39,7 +39,7 @@ async fn register_all(engine: &Engine, files: &[PathBuf], replace: bool, json: b
             return register_file(engine, file).await;
         }
         let (source, name) = (read(file)?, file.display().to_string());
-        Ok(not_allowed(&source, engine.register_anew(&source, &name).await?))
+        Ok(not_allowed(&source, engine.register_anew_by(&source, &name, &operate::actor()).await?))
     };
     for (file, result) in in_order(files, register).await {
         match result {
@@ -77,7 +77,7 @@ pub(super) async fn in_order<T>(
 /// Registers a file.
 pub(crate) async fn register_file(engine: &Engine, path: &Path) -> anyhow::Result<Registration> {
     let (source, file) = (read(path)?, path.display().to_string());
-    Ok(not_allowed(&source, engine.register(&source, &file).await?))
+    Ok(not_allowed(&source, engine.register_by(&source, &file, &operate::actor()).await?))
 }
 
 /// The registration without the warnings that a comment of the document allows.

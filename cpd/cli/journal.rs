@@ -29,6 +29,8 @@ pub(crate) enum Command {
 pub(crate) enum AuditCommand {
     /// Check that the log of every run is complete and unchanged.
     Verify,
+    /// Print who administered what, and what was refused, newest first.
+    Log(super::audit::LogArgs),
 }
 
 /// `cpd journal inspect`
@@ -93,7 +95,9 @@ pub(crate) fn journal(global: &Global, command: &Command) -> anyhow::Result<Exit
 }
 
 pub(crate) fn audit(global: &Global, command: &AuditCommand) -> anyhow::Result<Exit> {
-    let AuditCommand::Verify = command;
+    if let AuditCommand::Log(args) = command {
+        return super::audit::log(global, args);
+    }
     let report = verify(global.data.join("journal"))?;
     let documents = documents(global, &report);
     print_report(global, &report, &documents)

@@ -255,6 +255,10 @@ pub(crate) fn sentence(source: &WakeSource) -> String {
         WakeSource::Operator { task, problem } => format!(
             "an operator to say what became of {task} ({problem}): `cpd resolve <run> {task} --succeeded JSON | --retry | --failed`"
         ),
+        WakeSource::Approval { task, title, asked, missing } => {
+            let many = if *missing > 1 { format!("{missing} approvals") } else { "an approval".to_owned() };
+            format!("{many} of {asked}, at {task} ({title}): `cpd approvals approve <run> {task}` or `reject`")
+        }
         WakeSource::Event { task, types } if types.is_empty() => format!("an event, at {task}"),
         WakeSource::Event { task, types } => {
             format!("an event of type {}, at {task}: `cpd signal <run> TYPE` gives it one", types.join(" or "))
@@ -277,6 +281,9 @@ fn wake_json(source: &WakeSource) -> Value {
         WakeSource::Operator { task, problem } => {
             json!({ "what": "operator", "task": &**task, "problem": problem.to_string() })
         }
+        WakeSource::Approval { task, title, asked, missing } => json!({
+            "what": "approval", "task": &**task, "title": &**title, "asked": &**asked, "missing": missing,
+        }),
         WakeSource::Event { task, types } => {
             let types: Value = types.iter().map(|t| Value::Str(t.clone())).collect();
             json!({ "what": "event", "task": &**task, "types": types })

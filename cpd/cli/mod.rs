@@ -1,7 +1,10 @@
 //! The command line: data on stdout, talk on stderr, `--json` wherever there is data, exit codes as in [`crate::exit`].
 
+mod approvals;
+mod audit;
 mod definitions;
 mod demo;
+mod graph;
 mod history;
 mod journal;
 mod lists;
@@ -14,6 +17,7 @@ mod sandbox;
 mod schema;
 mod style;
 mod timeline;
+mod token;
 mod validate;
 mod versions;
 
@@ -86,6 +90,8 @@ enum Command {
     Log(history::Args),
     /// Rebuild every state of a run from the journal, decide everything again, and compare.
     Replay(replay::Args),
+    /// Draw a definition, or a run with what it has taken, skipped, retried and failed.
+    Graph(graph::Args),
     /// Cancel a run.
     Cancel(operate::Args),
     /// Pause a run: outcomes are still recorded, nothing new begins.
@@ -94,6 +100,9 @@ enum Command {
     Resume(operate::ResumeArgs),
     /// Say what became of an effect whose outcome is unknown.
     Resolve(operate::ResolveArgs),
+    /// Approvals: what runs ask people, and what people decide.
+    #[command(subcommand)]
+    Approvals(approvals::Command),
     /// Give a run an event that it listens for.
     Signal(operate::SignalArgs),
     /// Publish an event to every open run that listens for it.
@@ -110,7 +119,10 @@ enum Command {
     /// The journal: verify, inspect, export.
     #[command(subcommand)]
     Journal(journal::Command),
-    /// The audit trail: verify that it is complete and unchanged.
+    /// Bearer tokens: create, list, revoke.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// The audit trail: verify that it is complete and unchanged; who administered what.
     #[command(subcommand)]
     Audit(journal::AuditCommand),
     /// Start a loopback server that answers as Atlas and as a language model, to try things with.
@@ -159,10 +171,12 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Why(args) => lists::why(&global, &args),
         Command::Log(args) => history::log(&global, &args),
         Command::Replay(args) => replay::replay(&global, &args),
+        Command::Graph(args) => graph::graph(&global, &args),
         Command::Cancel(args) => operate::cancel(&global, &args),
         Command::Pause(args) => operate::pause(&global, &args),
         Command::Resume(args) => operate::resume(&global, &args),
         Command::Resolve(args) => operate::resolve(&global, &args),
+        Command::Approvals(command) => approvals::approvals(&global, &command),
         Command::Signal(args) => operate::signal(&global, &args),
         Command::Emit(args) => operate::emit(&global, &args),
         Command::Fork(args) => versions::fork(&global, &args),
@@ -171,6 +185,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Policy(command) => policy::policy(&global, &command),
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),
+        Command::Token(command) => token::token(&global, &command),
         Command::Sandbox(args) => sandbox::sandbox(&global, &args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -193,7 +193,7 @@ pub(crate) fn resume(global: &Global, args: &ResumeArgs) -> anyhow::Result<Exit>
 }
 
 /// Opens the directory without driving anything, does one thing to one run, and says so.
-fn operate(
+pub(super) fn operate(
     global: &Global,
     run: &str,
     what: &str,

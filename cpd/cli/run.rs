@@ -88,7 +88,7 @@ async fn start(engine: &Engine, args: &Args, input: Option<Value>, json: bool) -
         args.workflow.clone()
     };
     let handle = loop {
-        let mut starting = engine.start(&name).actor("cli");
+        let mut starting = engine.start(&name).actor(super::operate::actor());
         if let Some(input) = &input {
             starting = starting.input(input.clone());
         }
@@ -146,7 +146,8 @@ pub(crate) async fn finish(handle: &RunHandle, json: bool, quiet: bool) -> anyho
 
 fn waits_for_people(run: &Run) -> bool {
     let sources = run.wake_sources();
-    let person = |s: &WakeSource| matches!(s, WakeSource::Operator { .. } | WakeSource::Resume);
+    let person =
+        |s: &WakeSource| matches!(s, WakeSource::Operator { .. } | WakeSource::Approval { .. } | WakeSource::Resume);
     run.is_open() && !sources.is_empty() && sources.iter().all(person)
 }
 

@@ -59,6 +59,21 @@ pub(crate) fn words(event: &Event, logged: &Logged) -> (char, String) {
         }
         Event::EventPublished { .. } => ('✓', "everybody who listens has the event".to_owned()),
         Event::ListenStarted { .. } => ('◷', "listens".to_owned()),
+        Event::ApprovalRequested { request, .. } => {
+            let title = request.get("title").and_then(Value::as_str).unwrap_or("?");
+            ('!', format!("asks for an approval: {title}"))
+        }
+        Event::ApprovalVoted { by, on_behalf_of, approves, comment, last, .. } => {
+            let stead = on_behalf_of.as_ref().map(|o| format!(" for {o}")).unwrap_or_default();
+            let what = if *approves { "approves" } else { "rejects" };
+            let why = if comment.is_empty() { String::new() } else { format!(": {comment}") };
+            let more = if *last { "" } else { " (more are needed)" };
+            (if *approves { '✓' } else { '✗' }, format!("{by}{stead} {what}{why}{more}"))
+        }
+        Event::ApprovalDelegated { by, to, reason, .. } => {
+            ('!', format!("{by} lets {to} decide instead{}{reason}", if reason.is_empty() { "" } else { ": " }))
+        }
+        Event::ApprovalEscalated { .. } => ('!', "escalated: others may decide, too".to_owned()),
         Event::EventReceived { event, displaces } => {
             let part = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
             let lost = if *displaces { "; the oldest one that waited is dropped" } else { "" };

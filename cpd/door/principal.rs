@@ -119,6 +119,8 @@ pub struct Principal {
     pub role: Role,
     /// Where.
     pub scope: Scope,
+    /// The groups of people that it belongs to, for approvals.
+    pub groups: Vec<Arc<str>>,
     /// How it was recognised.
     pub via: Via,
 }
@@ -127,7 +129,7 @@ impl Principal {
     /// The owner of the data directory, on the machine itself.
     #[must_use]
     pub fn local(name: &str) -> Self {
-        Self { name: name.into(), role: Role::Admin, scope: Scope::All, via: Via::Local }
+        Self { name: name.into(), role: Role::Admin, scope: Scope::All, groups: Vec::new(), via: Via::Local }
     }
 
     /// Whether it may do something in a namespace (`None`: to what belongs to none).

@@ -13,7 +13,7 @@ use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
 use cpd_core::machine::turn::{Env, Start};
-use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId};
+use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId, Voter};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
@@ -26,6 +26,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::aside::Asides;
 use crate::clock::{Clock, SystemClock, stopwatch};
+use crate::control::{Control, ControlState};
 use crate::entropy::{Entropy, SystemEntropy};
 use crate::error::Error;
 use crate::index::{self, Indexer, RunRow};
@@ -58,10 +59,11 @@ pub(crate) struct Shared {
     pub runtime: Value,
     pub connectors: HashMap<Arc<str>, Arc<dyn Connector>>,
     pub registry: Arc<Registry>,
+    pub control: ControlState,
     pub writer: Writer,
     pub reader: Reader,
     pub payloads: Payloads,
-    pub indexer: Indexer,
+    pub indexer: Arc<Indexer>,
     pub observer: Option<Arc<dyn Observer>>,
     pub tracker: TaskTracker,
     /// Whether the journal waits for room on its disk.
@@ -322,6 +324,7 @@ impl Builder {
             Some(loader) => registry.with_loader(loader),
             None => registry,
         });
+        let control = ControlState::load(&reader, recovery.tokens, recovery.audit)?;
         let (tell, full) = watch::channel(false);
         let told = self.on_status;
         let on_status: Hook<Status> = Arc::new(move |status| {
@@ -334,6 +337,7 @@ impl Builder {
         let writer = Writer::spawn_with(log, options)?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
+        let indexer = Arc::new(indexer);
         let connectors = self.connectors.into_iter().map(|c| (Arc::from(c.name()), c)).collect();
         let runtime = json!({ "name": "cpd", "version": env!("CARGO_PKG_VERSION"), "metadata": {} });
         let shared = Arc::new(Shared {
@@ -342,6 +346,7 @@ impl Builder {
             runtime,
             connectors,
             registry,
+            control,
             writer,
             reader,
             payloads: Payloads::of(&journal),
@@ -525,12 +530,30 @@ impl Engine {
         &self.inner.shared.registry
     }
 
+    /// Tokens, and the record of who administered what.
+    pub fn control(&self) -> Control {
+        Control::of(self)
+    }
+
     /// Registers a workflow, a policy or an agent from its source text. The same content again changes nothing.
     ///
     /// # Errors
     /// If the source is wrong, or the version is taken by other content.
     pub async fn register(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
-        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", false).await
+        self.register_by(source, file, "library").await
+    }
+
+    /// The same, with who does it, for the audit.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the version is taken by other content.
+    pub async fn register_by(
+        &self,
+        source: &str,
+        file: &str,
+        actor: &str,
+    ) -> Result<crate::registry::Registration, Error> {
+        self.registering(source, file, actor, false).await
     }
 
     /// The same, but a version that is registered with other content is replaced: runs that are under way keep what they
@@ -539,10 +562,37 @@ impl Engine {
     /// # Errors
     /// If the source is wrong, or the engine was not built with [`Builder::development`].
     pub async fn register_anew(&self, source: &str, file: &str) -> Result<crate::registry::Registration, Error> {
+        self.register_anew_by(source, file, "library").await
+    }
+
+    /// The same, with who does it, for the audit.
+    ///
+    /// # Errors
+    /// If the source is wrong, or the engine was not built with [`Builder::development`].
+    pub async fn register_anew_by(
+        &self,
+        source: &str,
+        file: &str,
+        actor: &str,
+    ) -> Result<crate::registry::Registration, Error> {
         if !self.inner.shared.development {
             return Err(Error::NotDevelopment);
         }
-        self.inner.shared.registry.register(&self.inner.shared, source, file, "library", true).await
+        self.registering(source, file, actor, true).await
+    }
+
+    /// Registers in a task of its own: a caller who stops waiting must not leave a registration half made.
+    async fn registering(
+        &self,
+        source: &str,
+        file: &str,
+        actor: &str,
+        replace: bool,
+    ) -> Result<crate::registry::Registration, Error> {
+        let shared = self.inner.shared.clone();
+        let (source, file, actor) = (source.to_owned(), file.to_owned(), actor.to_owned());
+        let registering = async move { shared.registry.register(&shared, &source, &file, &actor, replace).await };
+        self.inner.shared.tracker.spawn(registering).await.map_err(|_| Error::Stopped)?
     }
 
     /// Starts a run of a workflow: `name`, `namespace/name`, either with `:version`. Await the result of
@@ -887,6 +937,22 @@ impl RunHandle {
     /// If it has ended or is not paused.
     pub async fn resume(&self, actor: &str, reason: &str) -> Result<(), Error> {
         self.input(Input::Resume { actor: actor.into(), reason: reason.into() }).await
+    }
+
+    /// Votes on an approval. `task` may be left out if only one waits. Who the voter is, is for the caller to make sure.
+    ///
+    /// # Errors
+    /// If no approval waits there, or the voter may not vote on it.
+    pub async fn vote(&self, task: Option<&str>, voter: Voter, approves: bool, comment: &str) -> Result<(), Error> {
+        self.input(Input::Vote { task: task.map(Arc::from), voter, approves, comment: comment.into() }).await
+    }
+
+    /// Lets somebody else vote on an approval in the stead of one who may. `task` may be left out if only one waits.
+    ///
+    /// # Errors
+    /// If no approval waits there, or the vote is not the voter's to hand over.
+    pub async fn delegate(&self, task: Option<&str>, voter: Voter, to: &str, reason: &str) -> Result<(), Error> {
+        self.input(Input::Delegate { task: task.map(Arc::from), voter, to: to.into(), reason: reason.into() }).await
     }
 
     /// Says what became of an effect whose outcome is unknown. `task` may be left out if only one waits.

@@ -102,6 +102,20 @@ pub enum Error {
         "replace a version: this data directory is not for development; give the definition a new version, or set          development = true under [registry] in its cpd.toml"
     )]
     NotDevelopment,
+    /// There is a token of that name or id.
+    #[error("make a token: {id} is named {name:?} already; revoke it, or choose another name")]
+    TokenTaken {
+        /// Its name.
+        name: Arc<str>,
+        /// Its id.
+        id: Arc<str>,
+    },
+    /// There is no such token.
+    #[error("find token {id:?}: there is none of that id; `cpd token list` shows them")]
+    NoToken {
+        /// The id.
+        id: Arc<str>,
+    },
     /// A run cannot take an input.
     #[error(transparent)]
     Rejected(Rejected),

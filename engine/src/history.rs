@@ -352,6 +352,7 @@ impl Subject {
         let operation = match &node.action {
             Action::Call(call) => Some(call.operation.name.clone()),
             Action::Decide(_) => Some(Arc::from("policy.evaluate")),
+            Action::Approve(_) => Some(Arc::from("approval.request")),
             _ => None,
         };
         Some(Self {
@@ -384,6 +385,7 @@ fn data(event: &Event) -> Value {
             vec![("input", opt(input)), ("deadline", time(deadline)), ("items", opt(items))]
         }
         Event::TaskSkipped { .. }
+        | Event::ApprovalEscalated { .. }
         | Event::TaskQuestioned { .. }
         | Event::TaskParked { .. }
         | Event::LoopEnded { .. }
@@ -392,6 +394,21 @@ fn data(event: &Event) -> Value {
         Event::TaskReturned { input, output, .. } => vec![("input", opt(input)), ("output", output.clone())],
         Event::EventEmitted { input, event, .. } => vec![("input", opt(input)), ("event", event.clone())],
         Event::ListenStarted { input, deadline, .. } => vec![("input", opt(input)), ("deadline", time(deadline))],
+        Event::ApprovalRequested { input, deadline, request, .. } => {
+            vec![("input", opt(input)), ("deadline", time(deadline)), ("request", request.clone())]
+        }
+        Event::ApprovalVoted { by, on_behalf_of, approves, comment, last, .. } => vec![
+            ("actor", Value::Str(by.clone())),
+            ("onBehalfOf", text(on_behalf_of)),
+            ("decision", Value::str(if *approves { "approved" } else { "rejected" })),
+            ("comment", Value::Str(comment.clone())),
+            ("last", Value::from(*last)),
+        ],
+        Event::ApprovalDelegated { by, to, reason, .. } => vec![
+            ("actor", Value::Str(by.clone())),
+            ("to", Value::Str(to.clone())),
+            ("reason", Value::Str(reason.clone())),
+        ],
         Event::EventReceived { event, displaces } => {
             vec![("event", event.clone()), ("displaces", Value::from(*displaces))]
         }

@@ -11,6 +11,7 @@
 //! | `SNAPSHOTS` | run id | the state of a long open run, see [`crate::snapshot`] |
 //! | `META` | `format` | the number of this form |
 //! | `META` | `registry` | position of the last registration |
+//! | `META` | `tokens`, `audit` | positions of the last entries of those streams, see [`crate::control`] |
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -44,11 +45,15 @@ pub(crate) const META: Space = Space(4);
 /// Key in [`META`]: the number of the form that rows have.
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The form of this file. An index of any other form is made again from the log.
-pub(crate) const FORMAT_NUMBER: u32 = 5;
+pub(crate) const FORMAT_NUMBER: u32 = 6;
 /// Key in [`META`]: the identity of the journal that the index is of.
 pub(crate) const JOURNAL: &[u8] = b"journal";
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
+/// Key in [`META`]: position of the last entry about tokens.
+pub(crate) const TOKENS_LAST: &[u8] = b"tokens";
+/// Key in [`META`]: position of the last entry of the audit.
+pub(crate) const AUDIT_LAST: &[u8] = b"audit";
 
 /// Rows are written together when this much time has passed since the first of them, so that a short run costs one row.
 const FLUSH_AFTER: Duration = Duration::from_millis(500);
@@ -281,7 +286,8 @@ pub(crate) struct IndexUpdate {
 
 enum ToIndexer {
     Update(IndexUpdate),
-    Registered(Position, Lsn, Lsn),
+    /// An entry of a control stream, by its key in [`META`].
+    Control(&'static [u8], Position, Lsn, Lsn),
     Snapshot(Box<Source>),
     Flush(Sender<()>),
 }
@@ -304,7 +310,7 @@ impl Indexer {
             ahead: BTreeMap::new(),
             rows: RunMap::default(),
             keys: Vec::new(),
-            registry: None,
+            controls: BTreeMap::new(),
             snapshots: RunMap::default(),
             written: RunMap::default(),
             behind: behind.clone(),
@@ -318,7 +324,12 @@ impl Indexer {
     }
 
     pub(crate) fn registered(&self, last: Position, first: Lsn, end: Lsn) {
-        self.send(ToIndexer::Registered(last, first, end));
+        self.control(REGISTRY_LAST, last, first, end);
+    }
+
+    /// Notes where the last entry of a control stream is; `key` is the stream's in [`META`].
+    pub(crate) fn control(&self, key: &'static [u8], last: Position, first: Lsn, end: Lsn) {
+        self.send(ToIndexer::Control(key, last, first, end));
     }
 
     /// Writes a snapshot with the next rows.
@@ -374,7 +385,8 @@ struct State {
     ahead: BTreeMap<Lsn, Lsn>,
     rows: RunMap<RunRow>,
     keys: Vec<([u8; 16], RunId)>,
-    registry: Option<Position>,
+    /// Positions of the last entries of control streams, by their keys in [`META`].
+    controls: BTreeMap<&'static [u8], Position>,
     /// States to be written down; `None` for one to be forgotten.
     snapshots: RunMap<Option<Box<Source>>>,
     /// Events and bytes of the snapshots of open runs that this process has written.
@@ -386,7 +398,7 @@ impl State {
     fn serve(mut self, rx: &Receiver<ToIndexer>) {
         loop {
             let idle =
-                self.rows.is_empty() && self.keys.is_empty() && self.registry.is_none() && self.snapshots.is_empty();
+                self.rows.is_empty() && self.keys.is_empty() && self.controls.is_empty() && self.snapshots.is_empty();
             let message =
                 if idle { rx.recv().map_err(|_| RecvTimeoutError::Disconnected) } else { rx.recv_timeout(FLUSH_AFTER) };
             let flushed = match message {
@@ -426,9 +438,9 @@ impl State {
             ToIndexer::Snapshot(source) => {
                 self.snapshots.insert(source.run.id, Some(source));
             }
-            ToIndexer::Registered(last, first, end) => {
+            ToIndexer::Control(key, last, first, end) => {
                 self.cover(first, end);
-                self.registry = Some(last);
+                self.controls.insert(key, last);
             }
             ToIndexer::Flush(reply) => return Some(reply),
         }
@@ -451,8 +463,8 @@ impl State {
         for (key, run) in self.keys.drain(..) {
             batch.put(KEYS, key, run.0);
         }
-        if let Some(last) = self.registry.take() {
-            batch.put(META, REGISTRY_LAST, last.0.to_le_bytes());
+        for (key, last) in std::mem::take(&mut self.controls) {
+            batch.put(META, key, last.0.to_le_bytes());
         }
         for (id, source) in self.snapshots.drain() {
             let Some(source) = source else {
@@ -496,6 +508,18 @@ pub(crate) fn read_row(bytes: &[u8]) -> Option<RunRow> {
     cpd_journal::codec::decode(bytes, crate::codec::PAYLOAD_MAX).ok()
 }
 
+/// The key in [`META`] of the control stream that an entry belongs to; `None` for runs.
+pub(crate) fn control_key(entry: &StoredEntry) -> Option<&'static [u8]> {
+    if crate::registry::is_registry(entry) {
+        return Some(REGISTRY_LAST);
+    }
+    match entry.stream() {
+        crate::control::TOKENS => Some(TOKENS_LAST),
+        crate::control::AUDIT => Some(AUDIT_LAST),
+        _ => None,
+    }
+}
+
 /// The record before the one with that number.
 fn before(next: Lsn) -> Lsn {
     Lsn(next.0.saturating_sub(1))
@@ -511,8 +535,8 @@ pub(crate) fn catch_up(index: &dyn Index, reader: &Reader, from: Lsn) -> Result<
         applied = entry.next_lsn();
         entries += 1;
         let id = RunId(entry.stream().0);
-        if crate::registry::is_registry(&entry) {
-            batch.put(META, REGISTRY_LAST, entry.position().0.to_le_bytes());
+        if let Some(key) = control_key(&entry) {
+            batch.put(META, key, entry.position().0.to_le_bytes());
             continue;
         }
         let known = match rows.remove(&id) {

@@ -10,6 +10,7 @@
 //! - [`Engine`]: opens a data directory, registers definitions, starts runs; [`RunHandle`] awaits and operates them.
 //! - [`view::View`]: looks at a data directory without owning it.
 //! - [`replay`]: rebuilds every state of a run without effects and compares every decision.
+//! - [`control`]: tokens, and who administered what.
 //! - [`operation`]: makes connectors of async closures, for services that embed the engine.
 //!
 //! What each module promises stands at its top. This crate names no connector, no HTTP server and no argument parser.
@@ -18,10 +19,12 @@
 #[cfg(test)]
 extern crate self as cpd_engine;
 
+mod approvals;
 mod aside;
 mod child;
 mod clock;
 mod codec;
+pub mod control;
 mod dispatch;
 mod engine;
 mod entropy;
@@ -43,6 +46,7 @@ mod snapshot;
 mod tests;
 pub mod view;
 
+pub use approvals::OpenApproval;
 pub use clock::{Clock, SimClock, SystemClock, stopwatch};
 pub use codec::DecodeError;
 pub use engine::{Builder, DataLimits, Engine, Observer, RunEnd, RunHandle, Starting};

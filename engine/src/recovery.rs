@@ -23,7 +23,7 @@ use cpd_journal::index::{
 use cpd_journal::{Lsn, Position, Reader, Recovered};
 
 use crate::error::Error;
-use crate::index::{self, FORMAT, FORMAT_NUMBER, JOURNAL, META, OPEN, OpenRow, REGISTRY_LAST};
+use crate::index::{self, AUDIT_LAST, FORMAT, FORMAT_NUMBER, JOURNAL, META, OPEN, OpenRow, REGISTRY_LAST, TOKENS_LAST};
 use crate::registry::Registry;
 use crate::shard::Message;
 
@@ -34,6 +34,10 @@ pub(crate) struct Recovery {
     pub runs: Vec<OpenRun>,
     /// Where the last registration is.
     pub registry: Option<Position>,
+    /// Where the last entry about tokens is.
+    pub tokens: Option<Position>,
+    /// Where the last entry of the audit is.
+    pub audit: Option<Position>,
     /// The index is true up to here.
     pub applied: Lsn,
     caught_up: usize,
@@ -169,8 +173,12 @@ impl Recovery {
                 None => OpenRun { run: RunId(id), last, timer: None, load: true, plan },
             });
         }
-        let registry = index.get(META, REGISTRY_LAST)?.and_then(|v| Some(u64::from_le_bytes(v.try_into().ok()?)));
-        Ok(Self { runs, registry: registry.map(Position), applied, caught_up, journal, rebuilt: None })
+        let last = |key: &[u8]| -> Result<Option<Position>, IndexError> {
+            let position = index.get(META, key)?.and_then(|v| Some(u64::from_le_bytes(v.try_into().ok()?)));
+            Ok(position.map(Position))
+        };
+        let (registry, tokens, audit) = (last(REGISTRY_LAST)?, last(TOKENS_LAST)?, last(AUDIT_LAST)?);
+        Ok(Self { runs, registry, tokens, audit, applied, caught_up, journal, rebuilt: None })
     }
 
     pub(crate) fn summary(&self) -> Summary {

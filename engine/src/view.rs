@@ -16,9 +16,10 @@ use cpd_journal::{Lsn, Position, Reader};
 
 use crate::child::is_child;
 use crate::codec::{self, DecodeError};
+use crate::control::{self, Audited, Token};
 use crate::error::Error;
 use crate::history::{History, HistoryEntry, RawRecord, migrated, needs};
-use crate::index::{RunRow, project};
+use crate::index::{AUDIT_LAST, REGISTRY_LAST, RunRow, TOKENS_LAST, control_key, project};
 use crate::load;
 use crate::registry::{self, Registry, is_registry};
 
@@ -31,6 +32,8 @@ pub struct View {
     children: BTreeSet<RunId>,
     registry: Arc<Registry>,
     registrations: Vec<RawRecord>,
+    /// Positions of the last entries of control streams.
+    controls: BTreeMap<&'static [u8], Position>,
     next: Lsn,
     data: PathBuf,
     asides: BTreeMap<RunId, Arc<str>>,
@@ -68,7 +71,9 @@ impl View {
         let (rows, registrations) = (BTreeMap::new(), Vec::new());
         let children = BTreeSet::new();
         let payloads = Arc::new(Payloads::of(&data.join("journal")));
-        let mut view = Self { reader, payloads, rows, children, registry, registrations, next: Lsn(1), data, asides };
+        let controls = BTreeMap::new();
+        let next = Lsn(1);
+        let mut view = Self { reader, payloads, rows, children, registry, registrations, controls, next, data, asides };
         view.refresh()?;
         Ok(view)
     }
@@ -83,8 +88,11 @@ impl View {
         for entry in self.reader.scan(self.next)? {
             let entry = entry?;
             self.next = entry.next_lsn();
-            if is_registry(&entry) {
-                self.registrations.extend(HistoryEntry::of(&entry).records);
+            if let Some(key) = control_key(&entry) {
+                self.controls.insert(key, entry.position());
+                if is_registry(&entry) {
+                    self.registrations.extend(HistoryEntry::of(&entry).records);
+                }
                 continue;
             }
             let id = RunId(entry.stream().0);
@@ -128,12 +136,34 @@ impl View {
             let entry = entry?;
             let run = RunId(entry.stream().0);
             for (seq, r) in (entry.seq()..).zip(entry.records()).filter(|_| !is_registry(&entry)) {
-                if let Err(error) = codec::decode(Kind(r.kind), r.version, r.payload, &self.payloads) {
+                let read = match control_key(&entry) {
+                    Some(_) => control::readable(r.kind, r.version, r.payload),
+                    None => codec::decode(Kind(r.kind), r.version, r.payload, &self.payloads).map(drop),
+                };
+                if let Err(error) = read {
                     found.push((run, seq, error));
                 }
             }
         }
         Ok(found)
+    }
+
+    /// Every token, those that were revoked too, the oldest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn tokens(&self) -> Result<Vec<Arc<Token>>, Error> {
+        Ok(control::tokens(&self.reader, self.controls.get(TOKENS_LAST).copied())?.into_iter().collect())
+    }
+
+    /// The last `limit` records of the control plane before the record `before`, the newest first.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn audit(&self, before: Option<Lsn>, limit: usize) -> Result<Vec<Audited>, Error> {
+        let last = |key: &[u8]| self.controls.get(key).copied();
+        let streams = [last(REGISTRY_LAST), last(TOKENS_LAST), last(AUDIT_LAST)];
+        control::audit(&self.reader, &streams, before, limit)
     }
 
     /// What is registered.

@@ -8,12 +8,14 @@
 //! - [`resource`]: documents that definitions refer to by an address.
 //! - [`schema`]: the part of JSON Schema that operations describe their inputs with, and the check.
 //! - [`definition`]: workflow documents, from text to a checked plan.
+//! - [`graph`]: a definition as a picture, and a run laid over it.
 //!
 //! Everything in this crate is a function of its arguments. `now` is an argument.
 
 pub mod catalog;
 pub mod definition;
 pub mod expression;
+pub mod graph;
 pub mod machine;
 pub mod policy;
 pub mod problem;

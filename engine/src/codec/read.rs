@@ -69,6 +69,28 @@ pub fn decode(kind: Kind, version: u8, payload: &[u8], payloads: &Payloads) -> R
             let v: v1::EventsPassed = r.get()?;
             Event::EventsPassed { act: ActId(v.act), upto: v.upto }
         }
+        Kind::APPROVAL_REQUESTED => {
+            let v: v1::ApprovalRequested<'_> = r.get()?;
+            let (input, request) = (r.optional(v.input.as_ref())?, r.value(&v.request)?);
+            Event::ApprovalRequested { act: ActId(v.act), input, deadline: v.deadline.map(Timestamp), request }
+        }
+        Kind::APPROVAL_VOTED => {
+            let v: v1::ApprovalVoted<'_> = r.get()?;
+            Event::ApprovalVoted {
+                act: ActId(v.act),
+                by: Arc::from(v.by),
+                on_behalf_of: v.on_behalf_of.map(Arc::from),
+                approves: v.approves,
+                comment: Arc::from(v.comment),
+                last: v.last,
+            }
+        }
+        Kind::APPROVAL_DELEGATED => {
+            let v: v1::ApprovalDelegated<'_> = r.get()?;
+            let (by, to, reason) = (Arc::from(v.by), Arc::from(v.to), Arc::from(v.reason));
+            Event::ApprovalDelegated { act: ActId(v.act), by, to, reason }
+        }
+        Kind::APPROVAL_ESCALATED => Event::ApprovalEscalated { act: r.act()? },
         Kind::EVENT_PUBLISHED => Event::EventPublished { act: r.act()? },
         Kind::TASK_SKIPPED => Event::TaskSkipped { act: r.act()? },
         Kind::TASK_QUESTIONED => Event::TaskQuestioned { act: r.act()? },

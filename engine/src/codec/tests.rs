@@ -121,6 +121,29 @@ fn event() -> BoxedStrategy<Event> {
         (act(), input(), value()).prop_map(|(act, input, output)| Event::TaskReturned { act, input, output }),
         (act(), input(), value()).prop_map(|(act, input, event)| Event::EventEmitted { act, input, event }),
         (act(), input(), deadline()).prop_map(|(act, input, deadline)| Event::ListenStarted { act, input, deadline }),
+        (act(), input(), deadline(), value()).prop_map(|(act, input, deadline, request)| Event::ApprovalRequested {
+            act,
+            input,
+            deadline,
+            request
+        }),
+        (act(), ".{0,8}", proptest::option::of(".{0,8}"), any::<bool>(), ".{0,8}", any::<bool>()).prop_map(
+            |(act, by, other, approves, comment, last)| Event::ApprovalVoted {
+                act,
+                by: by.into(),
+                on_behalf_of: other.map(Into::into),
+                approves,
+                comment: comment.into(),
+                last
+            }
+        ),
+        (act(), ".{0,8}", ".{0,8}", ".{0,8}").prop_map(|(act, by, to, reason)| Event::ApprovalDelegated {
+            act,
+            by: by.into(),
+            to: to.into(),
+            reason: reason.into()
+        }),
+        act().prop_map(|act| Event::ApprovalEscalated { act }),
         (value(), any::<bool>()).prop_map(|(event, displaces)| Event::EventReceived { event, displaces }),
         (act(), any::<u64>(), any::<Option<u32>>(), any::<bool>(), input(), any::<bool>()).prop_map(
             |(act, number, filter, until, keys, last)| Event::EventTaken { act, number, filter, until, keys, last }

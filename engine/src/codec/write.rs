@@ -44,6 +44,30 @@ pub fn encode(event: &Event, out: &mut Vec<u8>, payloads: &Payloads) -> Kind {
             let deadline = deadline.map(|t| t.0);
             put(out, &v1::TaskEntered { act: act.0, input: w.optional(input), deadline, items: None });
         }
+        Event::ApprovalRequested { act, input, deadline, request } => put(
+            out,
+            &v1::ApprovalRequested {
+                act: act.0,
+                input: w.optional(input),
+                deadline: deadline.map(|t| t.0),
+                request: w.json(request),
+            },
+        ),
+        Event::ApprovalVoted { act, by, on_behalf_of, approves, comment, last } => put(
+            out,
+            &v1::ApprovalVoted {
+                act: act.0,
+                by: Cow::Borrowed(by),
+                on_behalf_of: on_behalf_of.as_deref().map(Cow::Borrowed),
+                approves: *approves,
+                comment: Cow::Borrowed(comment),
+                last: *last,
+            },
+        ),
+        Event::ApprovalDelegated { act, by, to, reason } => {
+            let (by, to, reason) = (Cow::Borrowed(&**by), Cow::Borrowed(&**to), Cow::Borrowed(&**reason));
+            put(out, &v1::ApprovalDelegated { act: act.0, by, to, reason });
+        }
         Event::EventReceived { event, displaces } => {
             put(out, &v1::EventReceived { event: w.json(event), displaces: *displaces });
         }
@@ -60,6 +84,7 @@ pub fn encode(event: &Event, out: &mut Vec<u8>, payloads: &Payloads) -> Kind {
         ),
         Event::EventsPassed { act, upto } => put(out, &v1::EventsPassed { act: act.0, upto: *upto }),
         Event::TaskSkipped { act }
+        | Event::ApprovalEscalated { act }
         | Event::TaskQuestioned { act }
         | Event::TaskParked { act }
         | Event::LoopEnded { act }

@@ -156,6 +156,11 @@ impl Registry {
         Self { operations, connectors, loader, inner: RwLock::new(inner), chain }
     }
 
+    /// Where the last registration is.
+    pub(crate) async fn last(&self) -> Option<Position> {
+        Some(self.chain.lock().await.last()).filter(|last| *last != Position::NONE)
+    }
+
     /// A registry with nothing in it: for checking definitions.
     pub fn empty() -> Self {
         Self::with(Inner::default(), Chain::start(STREAM))

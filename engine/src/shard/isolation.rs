@@ -139,6 +139,8 @@ impl Shard {
             | Input::Resume { .. }
             | Input::Event(_)
             | Input::Published { .. }
+            | Input::Vote { .. }
+            | Input::Delegate { .. }
             | Input::Resolve { .. } => Ok(()),
         }
     }

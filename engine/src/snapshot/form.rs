@@ -23,6 +23,7 @@ pub(super) struct Form<'a> {
     pub(super) phase: PhaseForm,
     pub(super) behaviour: u16,
     pub(super) started_at: i64,
+    pub(super) actor: String,
     pub(super) input: Doc,
     pub(super) context: Doc,
     pub(super) acts: Vec<ActForm>,
@@ -140,6 +141,13 @@ pub(super) enum StatusForm {
     Publishing {
         event: Doc,
     },
+    Approving {
+        request: Doc,
+        since: i64,
+        escalated: bool,
+        votes: Vec<VoteForm>,
+        delegations: Vec<(String, String)>,
+    },
     Waiting {
         until: i64,
     },
@@ -152,6 +160,15 @@ pub(super) enum StatusForm {
         not_before: Option<i64>,
         inside: Option<u32>,
     },
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct VoteForm {
+    pub(super) by: String,
+    pub(super) on_behalf_of: Option<String>,
+    pub(super) approves: bool,
+    pub(super) comment: String,
+    pub(super) at: i64,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -11,7 +11,7 @@
 //!    not hold, it is as if there were none.
 //!
 //! ```text
-//! form 2 │ SHA-256 of (domain, form, run, body) 32 │ body: the struct of `form`, in the format of records
+//! form 3 │ SHA-256 of (domain, form, run, body) 32 │ body: the struct of `form`, in the format of records
 //! ```
 //!
 //! `docs/decisions/0013-snapshots.md` says why.
@@ -41,7 +41,7 @@ pub(crate) const EVERY: u64 = 2_000;
 pub(crate) const BYTES_PER_EVENT: u64 = 256;
 
 /// The number of the form. It changes when [`form`] does, and when folding comes to another state than it used to.
-const FORM: u16 = 2;
+const FORM: u16 = 3;
 
 const HEADER_BYTES: usize = 34;
 

@@ -8,7 +8,7 @@ use cpd_core::definition::plan::{NodeId, Plan, Then};
 use cpd_core::machine::extend::Stage;
 use cpd_core::machine::listen::{Inbox, Listening, Received};
 use cpd_core::machine::state::{Abandoned, Binding, Calling};
-use cpd_core::machine::{Act, ActId, CallPhase, Phase, Run, RunId, Status};
+use cpd_core::machine::{Act, ActId, Approving, CallPhase, Phase, Run, RunId, Status, Terms, Vote};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_core::value::{Map, read_written};
@@ -18,7 +18,7 @@ use cpd_journal::record::v1::Json;
 use super::Source;
 use super::form::{
     AbandonedForm, ActForm, BindingForm, CallForm, Doc, Form, InboxForm, PhaseForm, ReceivedForm, StageForm,
-    StatusForm, ThenForm,
+    StatusForm, ThenForm, VoteForm,
 };
 use crate::codec::PAYLOAD_MAX;
 use crate::registry::Registry;
@@ -37,6 +37,7 @@ pub(super) fn read(registry: &Registry, id: RunId, body: &[u8]) -> Option<Source
         phase: parts.phase(form.phase)?,
         behaviour: form.behaviour,
         started_at: Timestamp(form.started_at),
+        actor: Arc::from(form.actor),
         input: parts.value(form.input)?,
         context: parts.value(form.context)?,
         acts: form.acts.into_iter().map(|act| parts.act(act)).collect::<Option<_>>()?,
@@ -193,6 +194,24 @@ impl<'a> Parts<'a> {
                 }))
             }
             StatusForm::Publishing { event } => Status::Publishing { event: self.value(event)? },
+            StatusForm::Approving { request, since, escalated, votes, delegations } => {
+                let request = self.value(request)?;
+                let vote = |VoteForm { by, on_behalf_of, approves, comment, at }| Vote {
+                    by: Arc::from(by),
+                    on_behalf_of: on_behalf_of.map(Arc::from),
+                    approves,
+                    comment: Arc::from(comment),
+                    at: Timestamp(at),
+                };
+                Status::Approving(Box::new(Approving {
+                    terms: Terms::read(&request).ok()?,
+                    request,
+                    since: Timestamp(since),
+                    escalated,
+                    votes: votes.into_iter().map(vote).collect(),
+                    delegations: delegations.into_iter().map(|(a, b)| (Arc::from(a), Arc::from(b))).collect(),
+                }))
+            }
             StatusForm::Waiting { until } => Status::Waiting { until: Timestamp(until) },
             StatusForm::Returned { output, then } => {
                 Status::Returned { output: self.value(output)?, then: self.then(then)? }

@@ -9,7 +9,7 @@ use cpd_core::definition::plan::{Plan, Then};
 use cpd_core::machine::extend::Stage;
 use cpd_core::machine::listen::{Inbox, InboxParts, Listening, Received};
 use cpd_core::machine::state::{Abandoned, Binding, Calling};
-use cpd_core::machine::{Act, CallPhase, Phase, Run, Status};
+use cpd_core::machine::{Act, Approving, CallPhase, Phase, Run, Status, Vote};
 use cpd_core::problem::Problem;
 use cpd_core::value::Map;
 use cpd_journal::record::v1::Json;
@@ -17,7 +17,7 @@ use cpd_journal::record::v1::Json;
 use super::Source;
 use super::form::{
     AbandonedForm, ActForm, BindingForm, CallForm, Doc, Form, InboxForm, PhaseForm, ReceivedForm, StageForm,
-    StatusForm, ThenForm,
+    StatusForm, ThenForm, VoteForm,
 };
 
 /// Appends the form of a state.
@@ -30,6 +30,7 @@ pub(super) fn write(source: &Source, out: &mut Vec<u8>) {
         phase,
         behaviour,
         started_at,
+        actor,
         input,
         context,
         acts,
@@ -49,6 +50,7 @@ pub(super) fn write(source: &Source, out: &mut Vec<u8>) {
         phase: tables.phase(phase),
         behaviour: *behaviour,
         started_at: started_at.0,
+        actor: actor.to_string(),
         input: tables.value(input),
         context: tables.value(context),
         acts: acts.iter().map(|act| tables.act(plan, act)).collect(),
@@ -223,6 +225,7 @@ impl Tables {
             },
             Status::Listening(listening) => self.listening(listening),
             Status::Publishing { event } => StatusForm::Publishing { event: self.value(event) },
+            Status::Approving(approving) => self.approving(approving),
             Status::Waiting { until } => StatusForm::Waiting { until: until.0 },
             Status::Returned { output, then } => {
                 StatusForm::Returned { output: self.value(output), then: then_form(*then) }
@@ -232,6 +235,25 @@ impl Tables {
                 not_before: not_before.map(|at| at.0),
                 inside: *inside,
             },
+        }
+    }
+
+    fn approving(&mut self, approving: &Approving) -> StatusForm {
+        // The terms are those that the request says.
+        let Approving { request, terms: _, since, escalated, votes, delegations } = approving;
+        let vote = |Vote { by, on_behalf_of, approves, comment, at }: &Vote| VoteForm {
+            by: by.to_string(),
+            on_behalf_of: on_behalf_of.as_ref().map(ToString::to_string),
+            approves: *approves,
+            comment: comment.to_string(),
+            at: at.0,
+        };
+        StatusForm::Approving {
+            request: self.value(request),
+            since: since.0,
+            escalated: *escalated,
+            votes: votes.iter().map(vote).collect(),
+            delegations: delegations.iter().map(|(from, to)| (from.to_string(), to.to_string())).collect(),
         }
     }
 

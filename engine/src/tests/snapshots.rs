@@ -7,7 +7,7 @@ use cpd_core::catalog::Class;
 use cpd_core::definition::plan::Plan;
 use cpd_core::expression::Limits;
 use cpd_core::machine::turn::{CallOutcome, Start, start};
-use cpd_core::machine::{ActId, Command, Env, Event, Input, Resolution, Run, RunId, Turn};
+use cpd_core::machine::{ActId, Command, Env, Event, Input, Resolution, Run, RunId, Turn, Voter};
 use cpd_core::problem::{Problem, Standard};
 use cpd_core::time::Timestamp;
 use cpd_core::{Value, json};
@@ -33,6 +33,7 @@ fn shown(run: &Run) -> String {
         phase,
         behaviour,
         started_at,
+        actor,
         input,
         context,
         acts,
@@ -44,7 +45,7 @@ fn shown(run: &Run) -> String {
         departed: _,
     } = run;
     format!(
-        "{id} {} {phase:?} {behaviour} {started_at:?} {input:?} {context:?} {acts:#?} {next_act} {agenda:?} {abandoned:?} {inbox:?} {events}",
+        "{id} {} {phase:?} {behaviour} {started_at:?} {actor} {input:?} {context:?} {acts:#?} {next_act} {agenda:?} {abandoned:?} {inbox:?} {events}",
         plan.digest
     )
 }
@@ -126,6 +127,11 @@ fn task(depth: u32) -> BoxedStrategy<Value> {
         1 => Just(json!({ "set": "${ $context }", "export": { "as": "." } })),
         1 => Just(json!({ "set": { "n": "${ .n | keys }" } })),
         5 => call,
+        2 => (1u32..3, any::<bool>()).prop_map(|(quorum, escalates)| {
+            let request = json!({ "title": "${ .n | tostring }", "approvers": { "users": ["a", "b"], "quorum": quorum } });
+            let later = json!({ "after": "PT2S", "to": { "group": "g" } });
+            json!({ "call": "approval.request", "with": if escalates { with(request, "escalate", later) } else { request } })
+        }),
         3 => listen(),
         2 => (listen(), listen()).prop_map(|(a, b)| json!({ "fork": { "branches": [{ "x": a }, { "y": b }] } })),
         1 => Just(json!({ "emit": { "event": { "with": { "type": "t.v1", "data": "${ . }" } } } })),
@@ -263,6 +269,16 @@ impl Live {
             (13, Some((act, attempt, _))) => Input::Interrupted { act, attempt },
             (14 | 15, _) if n.is_multiple_of(5) && !self.published.is_empty() => {
                 Input::Published { act: self.published.remove(0) }
+            }
+            (15, _) if !n.is_multiple_of(40) && self.run.approvals().next().is_some() => {
+                let first = self.run.approvals().next().map(|(act, _)| self.run.node_of(act).pointer.clone());
+                let name = ["a", "b", "c", "d"][n % 4];
+                let voter =
+                    Voter { name: name.into(), groups: if name == "d" { vec!["g".into()] } else { Vec::new() } };
+                match (what / 16) % 3 {
+                    0 => Input::Delegate { task: first, voter, to: "c".into(), reason: "r".into() },
+                    _ => Input::Vote { task: first, voter, approves: !n.is_multiple_of(7), comment: "c".into() },
+                }
             }
             (2..=6 | 14, _) => Input::Event(json!({
                 "specversion": "1.0", "source": "/t", "type": if n.is_multiple_of(2) { "a" } else { "b" },

@@ -1,6 +1,7 @@
 //! The engine over real files: what it promises to a service that embeds it.
 
 mod children;
+mod control;
 mod crashes;
 mod dropping;
 mod effects;

@@ -3,11 +3,13 @@
 //! Every test has a temporary directory of its own as its current directory, with the data directory in `.cpd`, and a
 //! server of its own if it calls one. Nothing sleeps: what another process does is waited for with a bound.
 
+mod approvals;
 mod bad_input;
 mod damage;
 mod definitions;
 mod demo;
 mod events;
+mod graph;
 mod kill;
 mod logging;
 mod manual;
@@ -17,6 +19,7 @@ mod operate;
 mod replay;
 mod run;
 mod server;
+mod tokens;
 mod validate;
 
 use std::io::Write as _;

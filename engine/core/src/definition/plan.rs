@@ -227,6 +227,8 @@ pub enum Action {
         /// First one wins.
         compete: bool,
     },
+    /// `call: approval.request`: people decide; the request.
+    Approve(Template),
     /// `listen`
     Listen(Listen),
     /// `raise`: an object with `type`, `status`, `title`, `detail`, or (our addition) a caught error as it was.
@@ -253,7 +255,7 @@ impl Action {
     /// The keyword, for people.
     pub fn keyword(&self) -> &'static str {
         match self {
-            Action::Call(_) | Action::Decide(_) => "call",
+            Action::Approve(_) | Action::Call(_) | Action::Decide(_) => "call",
             Action::Do(_) => "do",
             Action::Emit { .. } => "emit",
             Action::Extended(_) => "extension",

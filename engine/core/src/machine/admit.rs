@@ -38,6 +38,14 @@ pub fn admit(run: &Run, input: Input, at: Timestamp) -> Result<Option<Event>, Re
             open(run, "give an event to")?;
             return super::listen::received(run, event);
         }
+        Input::Vote { task, voter, approves, comment } => {
+            open(run, "decide about")?;
+            super::approval::voted(run, task.as_deref(), &voter, approves, comment)?
+        }
+        Input::Delegate { task, voter, to, reason } => {
+            open(run, "decide about")?;
+            super::approval::delegated(run, task.as_deref(), &voter, to, reason)?
+        }
         Input::Published { act } => match run.publication(act) {
             Some(_) => Event::EventPublished { act },
             None => return Err(Rejected::Stale { act, attempt: 1, run: run.id }),
@@ -107,6 +115,7 @@ pub fn due(run: &Run, at: Timestamp) -> Option<Event> {
         Status::Delayed { attempt, .. } => Event::TryRetried { act: id, attempt: *attempt },
         Status::Calling(calling) => Event::TaskRetried { act: id, attempt: calling.attempt + 1 },
         Status::Trying { .. } => Event::DeadlinePassed { act: id, attempt: true },
+        Status::Approving(_) => Event::ApprovalEscalated { act: id },
         Status::Ready
         | Status::List { .. }
         | Status::Loop { .. }

@@ -19,6 +19,7 @@ use crate::problem::{Problem, Standard};
 use crate::time::Timestamp;
 use crate::value::Map;
 
+use super::approval::{Approving, Terms};
 use super::event::{Command, Event, Export, Piece};
 use super::ids::{ActId, RunId};
 use super::state::{Abandoned, Act, Binding, CallPhase, Calling, Departed, Phase, Run, Status, effect_key};
@@ -43,7 +44,7 @@ impl Run {
     /// # Errors
     /// If `event` is another one.
     pub fn begin(id: RunId, plan: Arc<Plan>, event: &Event, at: Timestamp) -> Result<Self, Misfit> {
-        let Event::RunStarted { input, behaviour, .. } = event else {
+        let Event::RunStarted { input, behaviour, actor, .. } = event else {
             let subject = format!("run {id}");
             return Err(Misfit { event: event.name(), subject, found: "not started", expected: "started" });
         };
@@ -53,6 +54,7 @@ impl Run {
             phase: Phase::Running,
             behaviour: *behaviour,
             started_at: at,
+            actor: actor.clone(),
             input: input.clone(),
             context: Value::object(),
             acts: Vec::with_capacity(4),
@@ -90,6 +92,9 @@ impl Run {
             | Event::EventTaken { .. }
             | Event::EventsPassed { .. }
             | Event::EventPublished { .. } => self.apply_to_listening(event, at, commands)?,
+            Event::ApprovalVoted { .. } | Event::ApprovalDelegated { .. } | Event::ApprovalEscalated { .. } => {
+                self.apply_to_approval(event, at, commands)?;
+            }
             Event::TaskEntered { .. }
             | Event::TaskSkipped { .. }
             | Event::TaskReturned { .. }
@@ -98,7 +103,8 @@ impl Run {
             | Event::PolicyDecided { .. }
             | Event::TaskStarted { .. }
             | Event::WaitStarted { .. }
-            | Event::ListenStarted { .. } => self.apply_to_ready(event, at, commands)?,
+            | Event::ListenStarted { .. }
+            | Event::ApprovalRequested { .. } => self.apply_to_ready(event, at, commands)?,
             Event::TaskSucceeded { .. }
             | Event::TaskRefused { .. }
             | Event::TaskFailed { .. }
@@ -132,8 +138,9 @@ impl Run {
             (_, Phase::Completed { .. } | Phase::Faulted { .. } | Phase::Cancelled { .. }) => {
                 return Err(self.misfit(event, "open"));
             }
-            (Event::RunForked { origin, run, input, .. }, Phase::Running | Phase::Paused) => {
+            (Event::RunForked { origin, run, input, actor, .. }, Phase::Running | Phase::Paused) => {
                 self.fork(*origin, *run, input.as_ref()).map_err(|()| self.misfit(event, "about to begin a task"))?;
+                self.actor = actor.clone();
             }
             (Event::RunMigrated { plan, .. }, Phase::Running | Phase::Paused) => {
                 // A history that was moved is folded with the plan to which it was moved, from its beginning.
@@ -212,6 +219,7 @@ impl Run {
             (Event::TaskStarted { .. }, Action::Call(_)) => true,
             (Event::WaitStarted { .. }, Action::Wait(_)) => true,
             (Event::ListenStarted { .. }, Action::Listen(_)) => true,
+            (Event::ApprovalRequested { request, .. }, Action::Approve(_)) => Terms::read(request).is_ok(),
             _ => false,
         };
         if !fits {
@@ -223,7 +231,8 @@ impl Run {
             Event::TaskEntered { input, deadline, .. }
             | Event::TaskStarted { input, deadline, .. }
             | Event::WaitStarted { input, deadline, .. }
-            | Event::ListenStarted { input, deadline, .. } => {
+            | Event::ListenStarted { input, deadline, .. }
+            | Event::ApprovalRequested { input, deadline, .. } => {
                 act.deadline = *deadline;
                 replace(&mut act.input, input);
             }
@@ -249,6 +258,10 @@ impl Run {
                 commands.push(Command::Publish { act: id });
             }
             Event::ListenStarted { .. } => self.begin_listening(index),
+            Event::ApprovalRequested { request, .. } => {
+                let approving = Approving::begin(request, at).expect("checked above");
+                act.status = Status::Approving(Box::new(approving));
+            }
             Event::CaseTaken { case, .. } => {
                 let Action::Switch(cases) = action else { unreachable!("checked above") };
                 let then = case.map_or(own_then, |c| cases[c as usize].then);
@@ -490,6 +503,7 @@ impl Status {
             Status::Listening(listening) if listening.busy => "running its foreach",
             Status::Listening(_) => "listening",
             Status::Publishing { .. } => "publishing",
+            Status::Approving(_) => "waiting for an approval",
             Status::Returned { .. } => "returned",
             Status::Failing { .. } => "failing",
         }
@@ -508,6 +522,7 @@ impl Status {
             | Status::Calling(_)
             | Status::Listening(_)
             | Status::Publishing { .. }
+            | Status::Approving(_)
             | Status::Waiting { .. }
             | Status::Returned { .. }
             | Status::Failing { .. } => {}

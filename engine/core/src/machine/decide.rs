@@ -18,6 +18,7 @@ use crate::time::Timestamp;
 use crate::validation::Schema;
 use crate::value::Map;
 
+use super::approval::Terms;
 use super::event::{Event, Export, Handling, Piece};
 use super::ids::RunId;
 use super::scope::Place;
@@ -44,6 +45,7 @@ pub fn decide(run: &Run, env: &Env<'_>) -> Option<Event> {
         Status::Calling(calling) => Ok(undetermined(run, act, node, env, calling)),
         Status::Listening(listening) => super::listen::next(run, act, node, env, listening),
         Status::Publishing { .. }
+        | Status::Approving(_)
         | Status::List { .. }
         | Status::Branches { .. }
         | Status::Extended { .. }
@@ -155,6 +157,14 @@ fn enter(run: &Run, act: &Act, node: &Node, env: &Env<'_>) -> Result<Event, Prob
             let key = node.key.as_ref().map(|t| fill(t, &place, &seen, "metadata.cpd.idempotencyKey")).transpose()?;
             let key = key.map(|k| k.as_str().map_or_else(|| Arc::from(k.to_json()), Arc::from));
             Event::TaskStarted { act: id, input, deadline, args, key }
+        }
+        Action::Approve(with) => {
+            let request = fill(with, &place, &seen, "with")?;
+            if let Err(why) = Terms::read(&request) {
+                let detail = format!("`with` of task {}: {why}", node.name);
+                return Err(Problem::standard(Standard::Validation, detail));
+            }
+            Event::ApprovalRequested { act: id, input, deadline, request }
         }
         Action::Listen(_) => Event::ListenStarted { act: id, input, deadline },
         Action::Wait(until) => {

@@ -127,6 +127,48 @@ pub enum Event {
         /// Whether the oldest one that waits had to go, because too many wait.
         displaces: bool,
     },
+    /// `Ready` → `Approving`: people are asked.
+    ApprovalRequested {
+        /// Which.
+        act: ActId,
+        /// The input after `input.from`.
+        input: Option<Value>,
+        /// When its `timeout` ends.
+        deadline: Option<Timestamp>,
+        /// The evaluated `with`.
+        request: Value,
+    },
+    /// `Approving` stays, or is `Returned` with the last vote.
+    ApprovalVoted {
+        /// Which.
+        act: ActId,
+        /// Who.
+        by: Arc<str>,
+        /// In whose stead.
+        on_behalf_of: Option<Arc<str>>,
+        /// Whether they approve.
+        approves: bool,
+        /// Why.
+        comment: Arc<str>,
+        /// Whether this decides it.
+        last: bool,
+    },
+    /// `Approving` stays: somebody else may vote in the stead of one who may.
+    ApprovalDelegated {
+        /// Which.
+        act: ActId,
+        /// Who hands the vote over.
+        by: Arc<str>,
+        /// To whom.
+        to: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// `Approving` stays: from now on those of `escalate.to` may vote, too.
+    ApprovalEscalated {
+        /// Which.
+        act: ActId,
+    },
     /// `Listening` → takes an event; it is `Returned`, or runs its `foreach`, or goes on listening.
     EventTaken {
         /// Which.
@@ -446,6 +488,10 @@ impl Event {
             | Event::TaskStarted { act, .. }
             | Event::WaitStarted { act, .. }
             | Event::ListenStarted { act, .. }
+            | Event::ApprovalRequested { act, .. }
+            | Event::ApprovalVoted { act, .. }
+            | Event::ApprovalDelegated { act, .. }
+            | Event::ApprovalEscalated { act }
             | Event::EventTaken { act, .. }
             | Event::EventsPassed { act, .. }
             | Event::EventPublished { act }
@@ -492,6 +538,10 @@ impl Event {
             Event::TaskStarted { .. } => "TaskStarted",
             Event::WaitStarted { .. } => "WaitStarted",
             Event::ListenStarted { .. } => "ListenStarted",
+            Event::ApprovalRequested { .. } => "ApprovalRequested",
+            Event::ApprovalVoted { .. } => "ApprovalVoted",
+            Event::ApprovalDelegated { .. } => "ApprovalDelegated",
+            Event::ApprovalEscalated { .. } => "ApprovalEscalated",
             Event::EventReceived { .. } => "EventReceived",
             Event::EventTaken { .. } => "EventTaken",
             Event::EventsPassed { .. } => "EventsPassed",
@@ -536,6 +586,7 @@ impl Event {
             | Event::TaskStarted { .. }
             | Event::WaitStarted { .. }
             | Event::ListenStarted { .. }
+            | Event::ApprovalRequested { .. }
             | Event::EventTaken { .. }
             | Event::EventsPassed { .. }
             | Event::TaskDelayed { .. }
@@ -549,6 +600,9 @@ impl Event {
             | Event::RunCompleted { .. }
             | Event::RunFaulted { .. } => true,
             Event::RunStarted { .. }
+            | Event::ApprovalVoted { .. }
+            | Event::ApprovalDelegated { .. }
+            | Event::ApprovalEscalated { .. }
             | Event::EventReceived { .. }
             | Event::EventPublished { .. }
             | Event::TaskSucceeded { .. }

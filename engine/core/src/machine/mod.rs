@@ -21,6 +21,7 @@
 
 pub mod admit;
 pub mod apply;
+mod approval;
 pub mod decide;
 pub mod event;
 pub mod extend;
@@ -33,8 +34,12 @@ mod tests;
 pub mod turn;
 pub mod verify;
 
+pub use approval::{Approving, People, Terms, Vote, Voter, person};
 pub use event::{Command, Event, Export, Handling, Piece, Resolution};
 pub use ids::{ActId, RunId};
 pub use scope::Frozen;
 pub use state::{Act, CallPhase, Phase, Run, Status, WakeSource};
 pub use turn::{Env, Input, Rejected, Turn, start_key};
+
+#[cfg(test)]
+pub(crate) use tests::plan as test_plan;

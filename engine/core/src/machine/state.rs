@@ -15,6 +15,7 @@ use crate::definition::plan::{Action, Node, NodeId, Plan, Then};
 use crate::problem::Problem;
 use crate::time::Timestamp;
 
+use super::approval::{Approving, wake_source};
 use super::extend::Stage;
 use super::ids::{ActId, RunId};
 use super::listen::{Inbox, Listening};
@@ -79,6 +80,8 @@ pub struct Run {
     pub behaviour: u16,
     /// When it started.
     pub started_at: Timestamp,
+    /// Who or what started it.
+    pub actor: Arc<str>,
     /// The input as given.
     pub input: Value,
     /// `$context`
@@ -229,6 +232,8 @@ pub enum Status {
     },
     /// An effect.
     Calling(Calling),
+    /// People are asked.
+    Approving(Box<Approving>),
     /// A `listen`.
     Listening(Box<Listening>),
     /// An `emit` whose event is on its way.
@@ -352,6 +357,17 @@ pub enum WakeSource {
         task: Arc<str>,
         /// What is known.
         problem: Problem,
+    },
+    /// People must decide.
+    Approval {
+        /// The task.
+        task: Arc<str>,
+        /// What is to be approved.
+        title: Arc<str>,
+        /// Who may vote, in a few words.
+        asked: Arc<str>,
+        /// How many approvals are missing.
+        missing: u32,
     },
     /// An event.
     Event {
@@ -480,6 +496,7 @@ impl Run {
                 (Status::Listening(listening), Action::Listen(listen)) if !listening.busy => {
                     sources.push(WakeSource::Event { task: task.clone(), types: listen.types() });
                 }
+                (Status::Approving(approving), _) => sources.push(wake_source(task.clone(), approving)),
                 (Status::Publishing { .. }, _) => sources.push(WakeSource::Publication { task: task.clone() }),
                 _ => {}
             }
@@ -499,6 +516,7 @@ impl Act {
             Status::Delayed { until, .. } => Some((*until, "retry")),
             Status::Trying { attempt_deadline, .. } => attempt_deadline.map(|at| (at, "attempt timeout")),
             Status::Calling(Calling { phase: CallPhase::BackingOff { until }, .. }) => Some((*until, "back-off")),
+            Status::Approving(approving) => approving.escalates_at().map(|at| (at, "escalation")),
             Status::Ready
             | Status::List { .. }
             | Status::Loop { .. }

@@ -9,6 +9,7 @@ use crate::problem::Problem;
 use crate::time::Timestamp;
 
 use super::admit::admit;
+use super::approval::Voter;
 use super::decide::decide;
 use super::event::{Command, Event, Resolution};
 use super::ids::{ActId, RunId};
@@ -61,6 +62,28 @@ pub enum Input {
     },
     /// An event from outside.
     Event(Value),
+    /// Somebody votes on an approval.
+    Vote {
+        /// The task's reference or name; may be absent if only one waits.
+        task: Option<Arc<str>>,
+        /// Who.
+        voter: Voter,
+        /// Whether they approve.
+        approves: bool,
+        /// Why.
+        comment: Arc<str>,
+    },
+    /// Somebody who may vote on an approval lets another one do so.
+    Delegate {
+        /// The task's reference or name; may be absent if only one waits.
+        task: Option<Arc<str>>,
+        /// Who.
+        voter: Voter,
+        /// To whom.
+        to: Arc<str>,
+        /// Why.
+        reason: Arc<str>,
+    },
     /// Everybody who listened has the event that an act emitted.
     Published {
         /// Which act.
@@ -157,6 +180,26 @@ pub enum Rejected {
         run: RunId,
         /// The tasks that do wait, as a hint.
         others: String,
+    },
+    /// No approval waits there.
+    #[error("decide about {task} of run {run}: no approval waits there{others}")]
+    NothingToApprove {
+        /// What was named.
+        task: String,
+        /// Which run.
+        run: RunId,
+        /// The tasks that do wait, as a hint.
+        others: String,
+    },
+    /// Somebody who may not vote.
+    #[error("decide about {task} of run {run}: {why}")]
+    NotEntitled {
+        /// The task.
+        task: String,
+        /// Which run.
+        run: RunId,
+        /// Why not.
+        why: String,
     },
     /// An outcome that nobody waits for (a duplicate, or of an attempt long gone).
     #[error("take the outcome of attempt {attempt} of act {act} in run {run}: nobody waits for it")]

@@ -108,7 +108,10 @@ impl Run {
     /// Timers are from outside, but which one is due is not.
     fn expected_from_outside(&self, found: &Event, env: &Env<'_>) -> Option<Event> {
         match found {
-            Event::TimerFired { .. } | Event::DeadlinePassed { .. } | Event::TryRetried { .. } => due(self, env.at),
+            Event::TimerFired { .. }
+            | Event::DeadlinePassed { .. }
+            | Event::TryRetried { .. }
+            | Event::ApprovalEscalated { .. } => due(self, env.at),
             _ => None,
         }
     }

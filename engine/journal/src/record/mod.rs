@@ -112,10 +112,26 @@ kinds! {
     RUN_MIGRATED = 39, "RunMigrated";
     /// The start of a run whose history is being copied: the run is there once a `RunForked` has followed.
     RUN_SHARED = 40, "RunShared";
+    /// People are asked for an approval.
+    APPROVAL_REQUESTED = 41, "ApprovalRequested";
+    /// Somebody voted on an approval.
+    APPROVAL_VOTED = 42, "ApprovalVoted";
+    /// Somebody handed a vote over.
+    APPROVAL_DELEGATED = 43, "ApprovalDelegated";
+    /// More people may vote on an approval.
+    APPROVAL_ESCALATED = 44, "ApprovalEscalated";
     /// A workflow, policy, agent or connector operation was registered.
     REGISTERED = 64, "Registered";
     /// A document that a definition refers to.
     DOCUMENT_PINNED = 65, "DocumentPinned";
+    /// A bearer token was made.
+    TOKEN_CREATED = 70, "TokenCreated";
+    /// A bearer token is good no more.
+    TOKEN_REVOKED = 71, "TokenRevoked";
+    /// Somebody administered something, or was refused.
+    ADMINISTERED = 72, "Administered";
+    /// Refused attempts that have no record of their own, because there were too many.
+    REFUSALS_COUNTED = 73, "RefusalsCounted";
 }
 
 #[cfg(test)]

@@ -127,6 +127,57 @@ pub struct TaskStarted<'a> {
     pub key: Option<Cow<'a, str>>,
 }
 
+/// People are asked for an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalRequested<'a> {
+    /// The act.
+    pub act: u32,
+    /// Its transformed input.
+    #[serde(borrow)]
+    pub input: Option<Json<'a>>,
+    /// When its time-out ends.
+    pub deadline: Option<i64>,
+    /// What is asked, and of whom.
+    #[serde(borrow)]
+    pub request: Json<'a>,
+}
+
+/// Somebody voted on an approval.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalVoted<'a> {
+    /// The act.
+    pub act: u32,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// In whose stead.
+    #[serde(borrow)]
+    pub on_behalf_of: Option<Cow<'a, str>>,
+    /// Whether they approve.
+    pub approves: bool,
+    /// Why.
+    #[serde(borrow)]
+    pub comment: Cow<'a, str>,
+    /// Whether this decided it.
+    pub last: bool,
+}
+
+/// Somebody handed a vote over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ApprovalDelegated<'a> {
+    /// The act.
+    pub act: u32,
+    /// Who.
+    #[serde(borrow)]
+    pub by: Cow<'a, str>,
+    /// To whom.
+    #[serde(borrow)]
+    pub to: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+}
+
 /// A `wait` began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitStarted<'a> {
@@ -414,4 +465,105 @@ pub struct Document<'a> {
     /// Its bytes.
     #[serde(borrow, with = "serde_bytes")]
     pub content: Cow<'a, [u8]>,
+}
+
+/// Who did something on the control plane, and from where.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor<'a> {
+    /// The name of the principal, such as `token:ci`; empty if it was not recognised.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// How it was recognised, such as `token 3kTMd9…`; empty if it was not.
+    #[serde(borrow)]
+    pub via: Cow<'a, str>,
+    /// The address of the peer, or `cli`.
+    #[serde(borrow)]
+    pub from: Cow<'a, str>,
+}
+
+/// A bearer token was made. The token itself is nowhere: its digest is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenCreated<'a> {
+    /// Its public id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// Its name, for people.
+    #[serde(borrow)]
+    pub name: Cow<'a, str>,
+    /// The name of its role.
+    #[serde(borrow)]
+    pub role: Cow<'a, str>,
+    /// The namespaces that it reaches, in order; absent if it reaches all.
+    #[serde(borrow)]
+    pub namespaces: Option<Vec<Cow<'a, str>>>,
+    /// Digest of the whole token.
+    pub hash: [u8; 32],
+    /// From when on it is good no more, in microseconds since the epoch.
+    pub expires_at: Option<i64>,
+    /// Who made it.
+    #[serde(borrow)]
+    pub by: Actor<'a>,
+}
+
+/// A bearer token is good no more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenRevoked<'a> {
+    /// Its public id.
+    #[serde(borrow)]
+    pub id: Cow<'a, str>,
+    /// Why.
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
+    /// Who revoked it.
+    #[serde(borrow)]
+    pub by: Actor<'a>,
+}
+
+/// Somebody administered something, or was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Administered<'a> {
+    /// Who.
+    #[serde(borrow)]
+    pub by: Actor<'a>,
+    /// What, such as `token.create`.
+    #[serde(borrow)]
+    pub action: Cow<'a, str>,
+    /// To what.
+    #[serde(borrow)]
+    pub target: Cow<'a, str>,
+    /// 1: allowed. 2: refused.
+    pub outcome: u8,
+    /// Why it was refused, or what reason was given.
+    #[serde(borrow)]
+    pub why: Cow<'a, str>,
+}
+
+/// Refused attempts that have no record of their own, because there were too many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalsCounted<'a> {
+    /// When the first of them was, in microseconds since the epoch.
+    pub since: i64,
+    /// When the last of them was.
+    pub until: i64,
+    /// How many there were.
+    pub count: u64,
+    /// Those that were told apart, the most frequent first; there may have been others.
+    #[serde(borrow)]
+    pub groups: Vec<RefusalGroup<'a>>,
+}
+
+/// Refused attempts that differ in nothing but their time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusalGroup<'a> {
+    /// The address of the peer.
+    #[serde(borrow)]
+    pub from: Cow<'a, str>,
+    /// What was tried.
+    #[serde(borrow)]
+    pub action: Cow<'a, str>,
+    /// Why it was refused.
+    #[serde(borrow)]
+    pub why: Cow<'a, str>,
+    /// How many there were.
+    pub count: u64,
 }

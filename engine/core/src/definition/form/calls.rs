@@ -24,7 +24,7 @@ const DEEPEST: usize = 16;
 
 /// What `call` may be: the names that are known for completion, and any other.
 pub fn name(names: &Names) -> Value {
-    let known = ["http", "policy.evaluate"].into_iter().chain(PROTOCOLS.iter().map(|(p, _)| *p));
+    let known = ["approval.request", "http", "policy.evaluate"].into_iter().chain(PROTOCOLS.iter().map(|(p, _)| *p));
     let known: Vec<&str> = known.chain(names.operations.iter().map(|o| &*o.name)).collect();
     any_of([words(&known), about("An operation, perhaps with `:version`; or a function.", typed("string"))])
 }
@@ -34,6 +34,7 @@ pub fn arguments(names: &Names) -> Value {
     let mut out = vec![
         when("^(http|http\\.request(:.*)?)$", Some(http()), true),
         when("^policy\\.evaluate(:.*)?$", Some(decide(names)), true),
+        when("^approval\\.request(:.*)?$", Some(approve()), true),
     ];
     for (protocol, known) in PROTOCOLS {
         let members = known.iter().map(|key| match (protocol, *key) {
@@ -95,6 +96,24 @@ fn decide(names: &Names) -> Value {
     let known: Vec<&str> = names.policies.iter().map(String::as_str).collect();
     let policy = if known.is_empty() { typed("string") } else { any_of([words(&known), typed("string")]) };
     closed(&["policy"], [("policy", policy), ("input", data()), ("parameters", data())])
+}
+
+fn approve() -> Value {
+    let names = || any_of([typed("string"), typed("array")]);
+    let people = || ["user", "users", "group", "groups"].map(|key| (key, names()));
+    let computed = |schema: Value| any_of([part("computed"), schema]);
+    let more = [("quorum", Value::object()), ("excludeInitiator", Value::object())];
+    let members = [
+        ("title", about("What is to be approved, in one line.", typed("string"))),
+        ("description", Value::object()),
+        ("evidence", about("What those who decide should see.", Value::object())),
+        ("approvers", computed(closed(&[], people().into_iter().chain(more)))),
+        (
+            "escalate",
+            computed(closed(&["after", "to"], [("after", Value::object()), ("to", computed(closed(&[], people())))])),
+        ),
+    ];
+    closed(&["title"], members)
 }
 
 fn subscription() -> Value {

@@ -136,7 +136,8 @@ fn children(action: &Action) -> Vec<NodeId> {
         Action::Fork { branches, .. } => branches.clone(),
         Action::Listen(l) => l.foreach.clone(),
         Action::Try { body, catch } => body.iter().chain(catch.body.iter().flatten()).copied().collect(),
-        Action::Call(_)
+        Action::Approve(_)
+        | Action::Call(_)
         | Action::Decide(_)
         | Action::Emit { .. }
         | Action::Raise { .. }

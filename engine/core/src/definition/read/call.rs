@@ -21,6 +21,8 @@ use crate::schema;
 pub const HTTP: &str = "http.request";
 /// The call that is a policy decision and no operation.
 pub const POLICY: &str = "policy.evaluate";
+/// The call that asks people, and is no operation.
+pub const APPROVAL: &str = "approval.request";
 /// The operation that runs agents.
 const AGENT: &str = "agent.run";
 
@@ -51,6 +53,9 @@ impl<'a> Reader<'a> {
         if reference.name == POLICY {
             return self.decide(yaml, with, within).map(Action::Decide);
         }
+        if reference.name == APPROVAL {
+            return self.approve(yaml, with, within).map(Action::Approve);
+        }
         let operation = self.operation(yaml, reference)?;
         let empty = Value::object();
         let mut value = with.map_or(empty, |w| w.value.clone());
@@ -79,7 +84,7 @@ impl<'a> Reader<'a> {
             _ => {
                 let operations = self.env.operation_names();
                 let functions: Vec<&'a str> = self.components.functions.keys().copied().collect();
-                let known = names::texts(&operations).chain([POLICY, "http"]).chain(functions);
+                let known = names::texts(&operations).chain([POLICY, APPROVAL, "http"]).chain(functions);
                 let message = format!("there is no operation `{name}`");
                 self.unknown_name("unknown-operation", yaml.mark, message, name, known);
             }

@@ -12,6 +12,7 @@
 //! A construct that is part of the language but not built is refused by [`Reader::not_yet`]; grep for it to see what is
 //! missing.
 
+mod approval;
 mod authentication;
 mod call;
 mod components;

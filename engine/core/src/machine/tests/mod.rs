@@ -1,6 +1,7 @@
 //! The machine under a world that the test plays: a run is started, calls are answered by hand, time moves by hand, and
 //! every recorded entry is folded and verified again at the end of each test.
 
+mod approvals;
 mod calls;
 mod data;
 mod errors;
@@ -82,7 +83,7 @@ impl Environment for World {
 }
 
 /// The plan of a workflow whose body (everything below `document`) is this.
-fn plan(body: &str) -> Arc<Plan> {
+pub(crate) fn plan(body: &str) -> Arc<Plan> {
     let source = format!("document: {{ dsl: '1.0.3', namespace: t, name: w, version: '1.0.0' }}\n{body}");
     let compiled = compile(&source, "w.yaml", &World);
     let rendered = |e: Vec<Diagnostic>| e.iter().map(Diagnostic::render).collect::<String>();
