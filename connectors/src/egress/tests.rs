@@ -170,7 +170,9 @@ async fn deny_has_the_last_word_and_listed_the_first() {
 async fn a_name_that_answers_differently_the_second_time_is_checked_the_second_time() {
     let answers = vec![vec!["93.184.216.34".parse().unwrap()], vec!["127.0.0.1".parse().unwrap()]];
     let rebinding = Arc::new(Names([("evil.example", answers)].into(), AtomicUsize::new(0)));
-    let egress = Egress::new(&EgressConfig::default()).unwrap().with_resolver(rebinding);
+    let egress = Egress::new(&EgressConfig { reach: Reach::Public, ..EgressConfig::default() })
+        .unwrap()
+        .with_resolver(rebinding);
     assert_eq!(reaches(&egress, "evil.example", 80).await, Ok(vec!["93.184.216.34:80".into()]));
     assert_eq!(reaches(&egress, "evil.example", 80).await, Err("special"));
 }

@@ -52,7 +52,8 @@ fn lookup(answers: &[(&'static str, &[&str])]) -> Arc<Lookup> {
 /// The rules as they are by default, with a list, for a world in which some names lead to this machine.
 fn rules(allow: &[&str]) -> Egress {
     let allow = allow.iter().map(ToString::to_string).collect();
-    let egress = Egress::new(&EgressConfig { allow, ..EgressConfig::default() }).expect("the rules are good");
+    let egress = Egress::new(&EgressConfig { reach: Reach::Public, allow, ..EgressConfig::default() })
+        .expect("the rules are good");
     egress.with_resolver(lookup(&[("evil.example", &["127.0.0.1"]), ("meta.example", &["169.254.169.254"])]))
 }
 
@@ -195,7 +196,8 @@ async fn the_address_that_is_connected_to_is_the_one_that_was_checked() {
         }
     });
     let rebinding = lookup(&[("rebind.example", &["127.0.0.2", "127.0.0.1"])]);
-    let config = EgressConfig { allow: vec![format!("127.0.0.2:{port}")], ..EgressConfig::default() };
+    let config =
+        EgressConfig { reach: Reach::Public, allow: vec![format!("127.0.0.2:{port}")], ..EgressConfig::default() };
     let egress = Egress::new(&config).unwrap().with_resolver(rebinding.clone());
     let http = http(egress.clone());
     let address = format!("http://rebind.example:{port}/");

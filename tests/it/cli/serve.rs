@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::{Place, workflow};
+use super::{Place, eventually, workflow};
 
 /// A daemon, and a client of it.
 struct Daemon {
@@ -375,7 +375,9 @@ fn every_acknowledged_start_ends_once_however_often_the_daemon_is_killed() {
         .collect();
     let mut daemon = first;
     for round in 0..rounds {
-        std::thread::sleep(Duration::from_millis(60 + 37 * (round as u64 % 7)));
+        // So many more starts, and then in the middle of whatever is going on.
+        let enough = acknowledged.lock().len() + 3 + 17 * (round % 7);
+        eventually("starts", || (acknowledged.lock().len() >= enough).then_some(()));
         daemon.kill();
         daemon = Daemon::start(&place, &listen);
     }
