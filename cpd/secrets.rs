@@ -4,7 +4,7 @@
 //!
 //! 1. the environment variable `CPD_SECRET_MLFLOW_TOKEN`, or else
 //! 2. the file `mlflow-token` in the directory of `[secrets]`, as systemd's credentials and mounted secrets of a container are, or else
-//! 3. what the command prints that `[secrets.commands]` has under that name; see [`command`].
+//! 3. what the command prints that `[secrets.commands]` has under that name; `command` runs it.
 //!
 //! A line break at the end of a file or an output is not part of the secret: editors and programs put it there. All are asked at the
 //! moment of a call, so a secret that was renewed is used with the next call, and nothing is kept.

@@ -1,9 +1,7 @@
 //! The metrics of one engine, and their text.
 //!
 //! Facts come in from the engine as it works and are added to atomics; what is a state (open runs, segments, room on the
-//! disk) is looked at when somebody asks. Labels come from definitions and connectors, so each has a bound ([`OTHER`]).
-//!
-//! [`OTHER`]: super::bounded::OTHER
+//! disk) is looked at when somebody asks. Labels come from definitions and connectors, so each has a bound: whatever is beyond it counts as one that is named `other`.
 
 use std::fmt;
 use std::sync::Arc;
