@@ -1,6 +1,6 @@
 //! A definition as a picture: which tasks there are, and which ways lead from one to the next.
 //!
-//! [`Graph::of`] makes the graph of a plan; [`Marks`] lay a run over it. The printers ([`mermaid`], [`dot`], [`svg`], [`json`])
+//! [`Graph::of`] makes the graph of a plan; [`Marks`] lay a run over it. The printers ([`mermaid`], [`dot`], [`svg`], [`to_json`])
 //! show it. Everything is in document order, so the same plan gives the same text.
 //!
 //! - Every task is one [`Block`]. Composite tasks contain blocks: their lists, side by side where they are alternatives
