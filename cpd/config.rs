@@ -3,12 +3,14 @@
 //! The embedded defaults need no account, no network and no server; `cpd/default.toml` is the complete, commented
 //! reference. Unknown keys are refused by name.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use cpd_connectors::a2a::A2aConfig;
 use cpd_connectors::asyncapi::AsyncApiConfig;
 use cpd_connectors::atlas::config::AtlasConfig;
+use cpd_connectors::egress::EgressConfig;
 use cpd_connectors::http::HttpConfig;
 use cpd_connectors::mcp::McpConfig;
 use cpd_connectors::process::ProcessConfig;
@@ -16,6 +18,7 @@ use cpd_engine::DataLimits;
 use serde::Deserialize;
 
 use crate::door::config::{Auth, Tls};
+use crate::serve::config::Server;
 
 /// The reference configuration.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -26,6 +29,8 @@ pub const DEFAULT: &str = include_str!("default.toml");
 pub struct Config {
     /// `[connectors]`
     pub connectors: Connectors,
+    /// `[egress]`
+    pub egress: EgressConfig,
     /// `[secrets]`
     pub secrets: Secrets,
     /// `[registry]`
@@ -36,6 +41,8 @@ pub struct Config {
     pub auth: Auth,
     /// `[tls]`; without it there is none.
     pub tls: Option<Tls>,
+    /// `[server]`
+    pub server: Server,
 }
 
 /// `[limits]`
@@ -64,11 +71,21 @@ pub struct Registry {
 }
 
 /// `[secrets]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Secrets {
     /// Where files are that hold one secret each, under its name; asked after the environment.
     pub directory: Option<PathBuf>,
+    /// Programs with their arguments that print one secret each, under its name; asked last.
+    pub commands: BTreeMap<String, Vec<String>>,
+    /// How long such a program may take.
+    pub command_timeout_ms: u64,
+}
+
+impl Default for Secrets {
+    fn default() -> Self {
+        Self { directory: None, commands: BTreeMap::new(), command_timeout_ms: 10_000 }
+    }
 }
 
 /// `[connectors.*]`
@@ -127,15 +144,25 @@ pub fn load(named: Option<&Path>, data: &Path) -> anyhow::Result<Config> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound && named.is_none() => Config::default(),
         Err(e) => return Err(e).with_context(|| format!("read the configuration {}", path.display())),
     };
+    if let Some((name, _)) = config.secrets.commands.iter().find(|(_, words)| words.is_empty()) {
+        bail!(
+            "read the configuration {}: the command of the secret {name:?} is empty, expected a program",
+            path.display()
+        );
+    }
     from_environment(&mut config, |name| std::env::var(name).ok())?;
     Ok(config)
 }
 
 /// `CPD_ATLAS_MLFLOW_URL` and `CPD_ATLAS_TRAINING_URL` say where Atlas is without a file; `CREDENTIALS_DIRECTORY`, where
-/// systemd has put the service's secrets.
+/// systemd has put the service's secrets; `CPD_EGRESS_ALLOW`, what definitions may reach beyond what the file says.
 fn from_environment(config: &mut Config, get: impl Fn(&str) -> Option<String>) -> anyhow::Result<()> {
     if config.secrets.directory.is_none() {
         config.secrets.directory = get("CREDENTIALS_DIRECTORY").filter(|d| !d.is_empty()).map(PathBuf::from);
+    }
+    if let Some(more) = get("CPD_EGRESS_ALLOW") {
+        let rules = more.split(',').map(str::trim).filter(|rule| !rule.is_empty());
+        config.egress.allow.extend(rules.map(str::to_owned));
     }
     let (mlflow, training) = (get("CPD_ATLAS_MLFLOW_URL"), get("CPD_ATLAS_TRAINING_URL"));
     match (&mut config.connectors.atlas, mlflow, training) {
@@ -175,6 +202,7 @@ mod tests {
     fn the_reference_is_complete_valid_and_says_the_defaults() {
         let reference: Config = toml::from_str(DEFAULT).unwrap();
         assert_eq!(reference.connectors.http, HttpConfig::default());
+        assert_eq!(reference.egress, EgressConfig::default());
         assert_eq!(reference.connectors.mcp, McpConfig::default());
         assert_eq!(reference.connectors.a2a, A2aConfig::default());
         assert_eq!(reference.connectors.asyncapi, AsyncApiConfig::default());
@@ -182,14 +210,13 @@ mod tests {
         assert_eq!(reference.connectors.drift.base_dir, Drift::default().base_dir);
         assert_eq!(reference.connectors.drift.allow_absolute, Drift::default().allow_absolute);
         assert!(reference.connectors.atlas.is_none(), "there is no Atlas by default");
-        assert_eq!(reference.secrets.directory, None);
         assert_eq!(reference.auth, Auth::default());
         assert_eq!(reference.tls, None);
+        assert_eq!(reference.secrets, Secrets::default());
         let uncommented: String =
             DEFAULT.lines().map(|l| format!("{}\n", l.strip_prefix("#: ").unwrap_or(l))).collect();
         let all: Config = toml::from_str(&uncommented).unwrap();
         assert!(all.connectors.atlas.is_some(), "the commented part is valid too");
-        assert!(all.secrets.directory.is_some(), "the commented part is valid too");
         assert!(all.tls.is_some() && all.auth.certificates.len() == 1, "the commented part is valid too");
         crate::door::check(&all.auth, &[]).expect("the commented part can be meant so");
         let [oidc] = &all.auth.oidc[..] else { panic!("{:?}", all.auth.oidc) };
@@ -197,6 +224,7 @@ mod tests {
         let least = "issuer = \"https://id.example.com/realms/main\"\naudiences = [\"cpd\"]\ngrants = []";
         let least: crate::door::config::Oidc = toml::from_str(least).unwrap();
         assert_eq!(*oidc, crate::door::config::Oidc { grants: oidc.grants.clone(), ..least });
+        assert!(all.secrets.directory.is_some() && !all.secrets.commands.is_empty(), "the commented part is valid too");
     }
 
     #[test]
@@ -211,9 +239,21 @@ mod tests {
     }
 
     #[test]
+    fn the_environment_adds_to_what_may_be_reached() {
+        let mut config: Config = toml::from_str("[egress]\nallow = [\"a.example\"]\n").unwrap();
+        let environment = |name: &str| (name == "CPD_EGRESS_ALLOW").then(|| "localhost:80, ,10.0.0.0/8,".to_owned());
+        from_environment(&mut config, environment).unwrap();
+        assert_eq!(config.egress.allow, ["a.example", "localhost:80", "10.0.0.0/8"]);
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_by_name() {
         let error = toml::from_str::<Config>("[connectors.htp]\n").unwrap_err().to_string();
         assert!(error.contains("`htp`") && error.contains("`http`"), "{error}");
+        let error = toml::from_str::<Config>("[egress]\nalow = []\n").unwrap_err().to_string();
+        assert!(error.contains("`alow`") && error.contains("`allow`"), "{error}");
+        let error = toml::from_str::<Config>("[egress]\nreach = \"all\"\n").unwrap_err().to_string();
+        assert!(error.contains("`all`") && error.contains("`listed`"), "{error}");
     }
 
     #[test]

@@ -78,6 +78,8 @@ struct Table {
     several: bool,
     tables: BTreeMap<String, Table>,
     keys: BTreeMap<String, Setting>,
+    /// What stands behind names that users choose themselves, if it has such.
+    free: Option<toml::Value>,
 }
 
 /// A key of a table.
@@ -109,6 +111,12 @@ fn reference() -> Table {
             let is_default = optional.is_none() && !example;
             let entry = Setting { comment: std::mem::take(&mut comment), value: value.clone(), is_default };
             table_at(&mut root, &path).keys.insert(key.trim().to_owned(), entry);
+        } else if example
+            && let Ok(parsed) = setting.parse::<toml::Table>()
+            && parsed.len() == 1
+        {
+            // A name of the user's own choice.
+            table_at(&mut root, &path).free = parsed.into_iter().next().map(|(_, value)| value);
         } else if let Some(words) = line.strip_prefix('#') {
             comment.push_str(words.trim());
             comment.push(' ');
@@ -134,6 +142,10 @@ fn table(table: &Table) -> Value {
     let mut schema = closed(&[], keys.chain(tables));
     if !table.comment.trim().is_empty() {
         insert(&mut schema, "description", Value::str(table.comment.trim()));
+    }
+    if let Some(value) = &table.free {
+        let example = Setting { comment: String::new(), value: value.clone(), is_default: false };
+        insert(&mut schema, "additionalProperties", setting(&example));
     }
     if table.several { json!({ "type": "array", "items": schema }) } else { schema }
 }

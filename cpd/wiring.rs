@@ -15,6 +15,7 @@ use cpd_connectors::asyncapi::AsyncApi;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::authentication::Authenticator;
 use cpd_connectors::drift::{DriftConfig, DriftConnector};
+use cpd_connectors::egress::{Egress, EgressConfig, Reach};
 #[cfg(feature = "grpc")]
 use cpd_connectors::grpc::Grpc;
 use cpd_connectors::http::{Http, HttpClient, resource};
@@ -83,7 +84,7 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     }
     let agents = RegisteredAgents::default();
     let builder = Engine::builder(data)
-        .secrets(Arc::new(SecretStore::new(config.secrets.directory.clone())))
+        .secrets(Arc::new(SecretStore::new(config.secrets.clone())))
         .loader(loader(config)?)
         .development(config.registry.development)
         .data_limits(DataLimits { input_bytes: config.limits.input_bytes, output_bytes: config.limits.output_bytes })
@@ -94,20 +95,43 @@ pub async fn open(data: &Path, config: &Config, more: impl FnOnce(Builder) -> Bu
     Ok(engine)
 }
 
+/// The HTTP clients of the process. They share no connections: one that is open for the operator is none for a definition.
+struct Clients {
+    /// For addresses that come from definitions.
+    definitions: HttpClient,
+    /// For those of agents. They stand in documents that are registered, too, but a model on this machine is no exception there; only
+    /// what never holds a model is refused.
+    agents: HttpClient,
+    /// For those of the configuration.
+    operator: HttpClient,
+}
+
+fn clients(config: &Config) -> anyhow::Result<Clients> {
+    let http = || config.connectors.http.clone();
+    let rules = |rules: &EgressConfig| Egress::new(rules).context("read the configuration");
+    let under = |egress| HttpClient::guarded(http(), egress, Arc::new(ConnectorClock));
+    let agents = EgressConfig { reach: Reach::Any, ..config.egress.clone() };
+    Ok(Clients {
+        definitions: under(rules(&config.egress)?)?,
+        agents: under(rules(&agents)?)?,
+        operator: HttpClient::new(http(), Arc::new(ConnectorClock))?,
+    })
+}
+
 fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<Arc<dyn Connector>>> {
-    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
-    let client = HttpClient::new(config.connectors.http.clone(), Arc::new(ConnectorClock))?;
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.clone()));
+    let Clients { definitions: client, agents: agents_client, operator } = clients(config)?;
     // One for the process: tokens that one connector has obtained serve the others.
-    let authenticator = Authenticator::new(client.clone(), secrets.clone());
+    let authenticator = Authenticator::new(client, secrets.clone());
     let drift = DriftConfig {
         allow_absolute: config.connectors.drift.allow_absolute,
         ..DriftConfig::new(&config.connectors.drift.base_dir)
     };
     let atlas: Arc<dyn Connector> = match &config.connectors.atlas {
-        Some(atlas) => Arc::new(Atlas::mlflow(atlas, client.clone(), secrets.clone()).context("configure Atlas")?),
+        Some(atlas) => Arc::new(Atlas::mlflow(atlas, operator, secrets.clone()).context("configure Atlas")?),
         None => {
             let nowhere = config::atlas("http://atlas.invalid", "http://atlas.invalid");
-            let known = Atlas::mlflow(&nowhere, client.clone(), secrets.clone()).context("configure Atlas")?;
+            let known = Atlas::mlflow(&nowhere, operator, secrets.clone()).context("configure Atlas")?;
             Arc::new(Unconfigured { known })
         }
     };
@@ -122,7 +146,7 @@ fn connectors(config: &Config, agents: RegisteredAgents) -> anyhow::Result<Vec<A
         Arc::new(Http::over(authenticator)),
         Arc::new(DriftConnector::new(drift)),
         atlas,
-        Arc::new(Agent::new(Arc::new(agents), client, secrets)),
+        Arc::new(Agent::new(Arc::new(agents), agents_client, secrets)),
     ])
 }
 
@@ -150,8 +174,8 @@ impl Loader for Documents {
 /// # Errors
 /// If there can be no HTTP client.
 pub fn loader(config: &Config) -> anyhow::Result<Arc<dyn Loader>> {
-    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.directory.clone()));
-    let client = HttpClient::new(config.connectors.http.clone(), Arc::new(ConnectorClock))?;
+    let secrets: Arc<dyn Secrets> = Arc::new(SecretStore::new(config.secrets.clone()));
+    let Clients { definitions: client, .. } = clients(config)?;
     let authenticator = Authenticator::new(client.clone(), secrets);
     Ok(Arc::new(Documents { client, authenticator }))
 }

@@ -6,6 +6,7 @@
 //! - [`agent`]: agents that answer prompts, by a language model or by the offline summariser.
 //! - [`openapi`]: operations that an OpenAPI or Swagger document describes.
 //! - `grpc` (feature `grpc`): methods of gRPC services that a proto file describes.
+//! - [`egress`]: where definitions may reach.
 //! - [`drift`]: whether data has moved away from what it was.
 //! - [`mcp`]: tools, prompts and resources of a Model Context Protocol server.
 //! - [`a2a`]: other agents, by the Agent2Agent protocol.
@@ -21,6 +22,7 @@ pub mod atlas;
 pub mod authentication;
 mod document;
 pub mod drift;
+pub mod egress;
 #[cfg(feature = "grpc")]
 pub mod grpc;
 pub mod http;

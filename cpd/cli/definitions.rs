@@ -100,7 +100,7 @@ fn print_registration(file: &Path, registration: &Registration, json: bool) -> a
 }
 
 /// A definition that is right, as JSON.
-pub(super) fn as_json(file: &Path, registration: &Registration, warnings: &[Diagnostic]) -> Value {
+pub(crate) fn as_json(file: &Path, registration: &Registration, warnings: &[Diagnostic]) -> Value {
     let Registration { what, name, version, digest, unchanged, .. } = registration;
     json!({
         "file": file.display().to_string(), "ok": true, "kind": what, "name": **name, "version": **version,

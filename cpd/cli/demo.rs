@@ -6,6 +6,9 @@
 //!           of the retraining, started again, goes on
 //! ```
 //!
+//! However the demo itself ends, its worker ends with it: without the sandbox it could only wait. The next demo over the
+//! same directory takes up the run that was left open.
+//!
 //! Nothing that is printed is a constant: every figure is read back from the journal of the run.
 
 use std::path::{Path, PathBuf};
@@ -15,11 +18,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use cpd_connectors::drift::generate;
 use cpd_connectors::sandbox::{self, Sandbox};
-use cpd_core::Value;
 use cpd_core::machine::{Event, RunId};
 use cpd_core::time::Timestamp;
+use cpd_engine::replay;
 use cpd_engine::view::View;
-use cpd_engine::{Logged, replay};
+
+mod story;
 
 use super::{Global, style, timeline};
 use crate::exit::Exit;
@@ -40,6 +44,8 @@ const DEFINITIONS: [(&str, &str); 3] = [
 
 /// How long a training takes in the demo: long enough to be killed in.
 const TRAINING: Duration = Duration::from_millis(1_500);
+/// What the sandbox calls a training in its books.
+const TRAINING_EFFECT: &str = "training";
 /// How long the demo waits for a step before it gives up.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How often the demo looks at the worker's journal. It is another process's: there is nobody to tell this one.
@@ -80,16 +86,24 @@ async fn tell(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     step(&format!("{} registered: workflow, policy, agent", style::count(DEFINITIONS.len() as u64, "definition")))?;
     step(&format!("sandbox on {} answers as Atlas and as the agent's model; nothing there is real", sandbox.url()))?;
     step(&format!("two data sets of {} rows from seed {}: {}", args.rows, args.seed, sets.reference.display()))?;
-    // A new key every time: each demo is a new run, and a worker that comes back finds the one that it left.
-    let stamp = format!("{:x}", std::process::id() as u128 ^ u128::from(elapsed_nanos()));
+    let left = left_open(&global.view()?);
+    if let Some(left) = &left {
+        step(&format!("an earlier demo was ended in the middle of run {}: it goes on", left.run))?;
+    }
     style::line("")?;
-    let worker = Worker { global, sandbox: &sandbox, sets: &sets };
-    let above = worker.run(&format!("demo-{stamp}-above"), &sets.drifted, !args.no_crash).await?;
+    let mut worker = Worker { global, sandbox: &sandbox, sets: &sets, books: sandbox.effects().len(), lives: 0 };
+    // A run that was left has had one life already, which was the crash that the others are given.
+    worker.lives = left.as_ref().map_or(0, |_| 1);
+    let crash = !args.no_crash && left.is_none();
+    // Otherwise a new key every time: each demo is a new run, and a worker that comes back finds the one that it left.
+    let stamp = left.map_or_else(|| format!("{:x}", u64::from(std::process::id()) ^ micros_now()), |left| left.stamp);
+    let above = worker.run(&format!("{KEY}{stamp}{ABOVE}"), &sets.drifted, crash).await?;
+    let lives = worker.lives;
     style::line("")?;
-    summary(&worker.view()?, above)?;
+    story::summary(&worker.view()?, above)?;
     style::line("")?;
-    let below = worker.run(&format!("demo-{stamp}-below"), &sets.steady, false).await?;
-    verdict_below(&worker.view()?, below)?;
+    let below = worker.run(&format!("{KEY}{stamp}{BELOW}"), &sets.steady, false).await?;
+    story::verdict_below(&worker.view()?, below)?;
     style::line("")?;
     let replayed = replay::replay(&worker.view()?.history(above)?, None, |_| {})?;
     if replayed.divergence.is_some() || replayed.chain.is_err() {
@@ -99,13 +113,13 @@ async fn tell(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         "replayed {} of the first run without effects: identical, chain of digests whole",
         style::count(replayed.events, "event")
     ))?;
-    let effects = sandbox.effects();
-    let trainings = effects.iter().filter(|e| e.kind.contains("job") || e.kind.contains("train")).count();
-    step(&format!(
-        "the sandbox counts {} for {} of the worker",
-        style::count(trainings as u64, "training"),
-        if args.no_crash { "one life" } else { "two lives" }
-    ))?;
+    let lives = match lives {
+        1 => "one life".to_owned(),
+        2 => "two lives".to_owned(),
+        n => format!("{n} lives"),
+    };
+    let trainings = style::count(worker.trainings(above)?, "training");
+    step(&format!("the sandbox counts {trainings} for {lives} of the worker"))?;
     step(&format!("done in {}", style::span(i64::try_from(began.elapsed().as_micros()).unwrap_or(i64::MAX))))?;
     style::line("")?;
     let flag = if data == Path::new(".cpd") { String::new() } else { format!(" --data {}", data.display()) };
@@ -127,8 +141,27 @@ async fn tell(global: &Global, args: &Args) -> anyhow::Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn elapsed_nanos() -> u64 {
+fn micros_now() -> u64 {
     cpd_engine::Clock::now(&cpd_engine::SystemClock::default()).as_micros().unsigned_abs()
+}
+
+/// What the keys of the demo's runs begin and end with; between stands the demo's own stamp.
+const KEY: &str = "demo-";
+const ABOVE: &str = "-above";
+const BELOW: &str = "-below";
+
+/// A run that an earlier demo left open.
+struct Left {
+    run: RunId,
+    stamp: String,
+}
+
+fn left_open(view: &View) -> Option<Left> {
+    view.runs().filter(|(_, row)| row.phase == cpd_engine::RowPhase::Running).find_map(|(run, row)| {
+        let key = row.key.as_deref()?.strip_prefix(KEY)?;
+        let stamp = key.strip_suffix(ABOVE).or_else(|| key.strip_suffix(BELOW))?;
+        Some(Left { run, stamp: stamp.to_owned() })
+    })
 }
 
 /// The generated data sets.
@@ -171,6 +204,10 @@ struct Worker<'a> {
     global: &'a Global,
     sandbox: &'a Sandbox,
     sets: &'a Sets,
+    /// How many effects the sandbox had in its books when this demo began.
+    books: usize,
+    /// How often it was started.
+    lives: u64,
 }
 
 impl Worker<'_> {
@@ -178,7 +215,7 @@ impl Worker<'_> {
         self.global.view()
     }
 
-    fn spawn(&self, key: &str, current: &Path) -> anyhow::Result<Child> {
+    fn spawn(&mut self, key: &str, current: &Path) -> anyhow::Result<Child> {
         let input = cpd_core::json!({
             "model": "card-fraud",
             "reference": self.sets.reference.display().to_string(),
@@ -190,15 +227,17 @@ impl Worker<'_> {
         if let Some(config) = &self.global.config {
             command.arg("--config").arg(config);
         }
-        command.args(["run", "fraud-drift-management", "--quiet", "--key", key, "--input"]).arg(input.to_json());
+        command.args(["run", "fraud-drift-management", "--quiet", "--tethered", "--key", key, "--input"]);
+        command.arg(input.to_json());
         command.env("CPD_ATLAS_MLFLOW_URL", self.sandbox.url());
         command.env("CPD_ATLAS_TRAINING_URL", format!("{}/training", self.sandbox.url()));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
+        self.lives += 1;
         command.spawn().context("start the worker")
     }
 
     /// Runs the workflow in a process of its own, printing what it does as it becomes durable.
-    async fn run(&self, key: &str, current: &Path, crash: bool) -> anyhow::Result<RunId> {
+    async fn run(&mut self, key: &str, current: &Path, crash: bool) -> anyhow::Result<RunId> {
         let mut child = self.spawn(key, current)?;
         let mut printer = Printer::default();
         let mut crash = crash;
@@ -206,7 +245,7 @@ impl Worker<'_> {
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let run = printer.look(self, key)?;
-            if crash && printer.retraining && self.training_begun(run) {
+            if crash && printer.retraining && run.is_some() && self.training_begun() {
                 // SIGKILL: the worker gets no chance to say goodbye.
                 child.kill().context("kill the worker")?;
                 child.wait().context("wait for the worker")?;
@@ -239,8 +278,20 @@ impl Worker<'_> {
         }
     }
 
-    fn training_begun(&self, run: Option<RunId>) -> bool {
-        run.is_some() && self.sandbox.effects().iter().any(|e| e.kind.contains("job") || e.kind.contains("train"))
+    /// Whether a training has begun since this demo began.
+    fn training_begun(&self) -> bool {
+        self.sandbox.effects().iter().skip(self.books).any(|e| e.kind == TRAINING_EFFECT)
+    }
+
+    /// The trainings in the sandbox's books: all since this demo began, and those before it for the same job as the run's.
+    fn trainings(&self, run: RunId) -> anyhow::Result<u64> {
+        let job = story::job(&self.view()?, run)?;
+        let effects = self.sandbox.effects();
+        let key = effects.iter().find(|e| job.as_deref() == Some(&*e.target)).map(|e| e.key.clone());
+        let counted = effects.iter().enumerate().filter(|(n, effect)| {
+            effect.kind == TRAINING_EFFECT && (*n >= self.books || Some(&effect.key) == key.as_ref())
+        });
+        Ok(counted.count() as u64)
     }
 }
 
@@ -286,82 +337,4 @@ impl Printer {
 
 fn worth_telling(event: &Event) -> bool {
     !matches!(event, Event::TaskEntered { .. } | Event::TaskCompleted { .. } | Event::TaskReturned { .. })
-}
-
-/// What a run found, read back from its journal.
-struct Story {
-    log: Vec<Logged>,
-    status: &'static str,
-}
-
-impl Story {
-    fn read(view: &View, run: RunId) -> anyhow::Result<Self> {
-        let history = view.history(run)?;
-        Ok(Self { log: history.log()?, status: history.fold()?.phase.name() })
-    }
-
-    /// The output of the last successful call of an operation.
-    fn output(&self, operation: &str) -> Option<&Value> {
-        self.log.iter().rev().find_map(|l| match &l.event {
-            Event::TaskSucceeded { output, .. } if l.operation.as_deref() == Some(operation) => Some(output),
-            _ => None,
-        })
-    }
-
-    fn decision(&self) -> Option<&Value> {
-        self.log.iter().rev().find_map(|l| match &l.event {
-            Event::PolicyDecided { decision, .. } => Some(decision),
-            _ => None,
-        })
-    }
-
-    /// Drift, threshold and outcome, as the run recorded them.
-    fn figures(&self) -> anyhow::Result<(f64, f64, String)> {
-        let drift =
-            self.output("drift.compare").and_then(|o| o.get("drift")?.as_f64()).context("find the drift in the log")?;
-        let decision = self.decision().context("find the decision in the log")?;
-        let threshold = decision.get("parameters").and_then(|p| p.get("max_drift")?.as_f64());
-        let outcome = decision.get("outcome").and_then(Value::as_str).unwrap_or("?").replace('_', " ");
-        Ok((drift, threshold.context("find the threshold in the log")?, outcome))
-    }
-}
-
-fn summary(view: &View, run: RunId) -> anyhow::Result<()> {
-    let story = Story::read(view, run)?;
-    let (drift, threshold, outcome) = story.figures()?;
-    style::line(&style::bold("=== Fraud Drift Management Workflow Summary ==="))?;
-    style::line(&format!("- Drift of {drift:.2} detected (policy threshold = {threshold})"))?;
-    style::line(&format!("- Policy evaluation → {outcome}"))?;
-    if let Some(retrained) = story.output("atlas.retrain") {
-        let part = |key: &str| retrained.get(key).map(|v| v.as_str().map_or_else(|| v.to_json(), str::to_owned));
-        let (job, version) = (part("jobId").unwrap_or_default(), part("version").unwrap_or_default());
-        style::line(&format!(
-            "- Atlas retraining pipeline successfully initiated {}",
-            style::dim(&format!("(job {job}, new version {version})"))
-        ))?;
-    }
-    if let Some(told) = story.output("agent.run") {
-        let provider = told.get("provider").and_then(Value::as_str).unwrap_or("?");
-        style::line(&format!(
-            "- Intelligence Agent generated human-readable summary {}",
-            style::dim(&format!("(provider {provider})"))
-        ))?;
-        for text in told.get("text").and_then(Value::as_str).unwrap_or_default().lines() {
-            style::line(&format!("    {text}"))?;
-        }
-    }
-    let events = style::count(story.log.len() as u64, "event");
-    style::line(&format!(
-        "- All actions logged in RUN_LOG for full auditability {}",
-        style::dim(&format!("({events}, run {run} {})", story.status))
-    ))
-}
-
-fn verdict_below(view: &View, run: RunId) -> anyhow::Result<()> {
-    let story = Story::read(view, run)?;
-    let (drift, threshold, outcome) = story.figures()?;
-    style::line(&format!(
-        "- Same workflow on steady data: drift of {drift:.2} (policy threshold = {threshold}) → {outcome}, run {}",
-        story.status
-    ))
 }

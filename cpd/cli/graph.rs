@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use cpd_core::definition::plan::Plan;
-use cpd_core::graph::{Graph, Marks, Trace, dot, mermaid, svg, to_json};
+use cpd_core::graph::{Graph, Marks, dot, mermaid, svg, to_json};
 use cpd_core::machine::RunId;
-use cpd_core::time::Timestamp;
 use cpd_engine::view::View;
 use cpd_engine::{Error, Registration, Registry};
 
@@ -92,17 +91,8 @@ fn found(global: &Global, args: &Args) -> anyhow::Result<(Graph, Option<Marks>)>
     drawn_run(&view, id)
 }
 
-/// A run: its definition, and what was taken of it.
 fn drawn_run(view: &View, id: RunId) -> anyhow::Result<(Graph, Option<Marks>)> {
-    let history = view.history(id)?;
-    let graph = Graph::of(&history.fold()?.plan);
-    let mut trace = Trace::new(&graph);
-    let mut last = Timestamp::default();
-    let run = history.each(|run, event, at| {
-        trace.event(run, event, at);
-        last = at;
-    })?;
-    let marks = trace.marks(&run, last);
+    let (graph, marks) = view.history(id)?.graph()?;
     Ok((graph, Some(marks)))
 }
 

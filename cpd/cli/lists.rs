@@ -47,28 +47,76 @@ pub(crate) fn runs(global: &Global, args: &RunsArgs) -> anyhow::Result<Exit> {
         style::say("No runs.");
         return Ok(Exit::Done);
     }
-    let width = rows.iter().map(|(_, r)| r.workflow.chars().count()).max().unwrap_or(8);
-    let width = width.min(style::width().saturating_sub(26 + 11 + 21 + 10 + 8)).max(8);
-    style::line(&style::dim(&format!(
-        "{:<26}  {:<width$}  {:<9}  {:<19}  {:>8}",
-        "RUN", "WORKFLOW", "STATUS", "STARTED (UTC)", "TOOK"
-    )))?;
+    let longest = rows.iter().map(|(_, r)| r.workflow.chars().count()).max().unwrap_or(8).max(8);
+    let columns = Columns::fitting(style::width(), longest);
+    style::line(&style::dim(
+        &columns.line("RUN", "WORKFLOW", "STATUS", "STARTED (UTC)", "TOOK", &|_, text| text.to_owned()),
+    ))?;
     for (id, row) in rows {
-        let workflow = format!("{:<width$}", style::cut(&row.workflow, width));
         let status = view.set_aside(id).map_or(row.phase.name(), |_| "set aside");
-        let pad = " ".repeat(9 - status.len());
         let took = style::span(row.updated_at - row.started_at);
         let started = style::date(Timestamp(row.started_at));
-        style::line(&format!(
-            "{id}  {}  {}{pad}  {started}  {took:>8}",
-            style::name(&workflow),
-            style::status(status)
-        ))?;
+        let paint = |what: &str, text: &str| match what {
+            "workflow" => style::name(text),
+            _ => text.replacen(status, &style::status(status), 1),
+        };
+        style::line(&columns.line(&id.to_string(), &row.workflow, status, &started, &took, &paint))?;
     }
     Ok(Exit::Done)
 }
 
-fn row_json(id: RunId, row: &RunRow, aside: Option<&str>) -> Value {
+/// The columns of the table of runs, as a terminal has room for them.
+#[derive(Debug, PartialEq, Eq)]
+struct Columns {
+    /// Width of the workflow's name; zero if there is no room for it.
+    workflow: usize,
+    /// Width of the time of the start: all of it, month to minute, or nothing.
+    started: usize,
+    took: bool,
+}
+
+impl Columns {
+    /// The most that fits: what is last in the table is left out first, and the name of the workflow is cut at last.
+    fn fitting(width: usize, longest: usize) -> Self {
+        let room = |started: usize, took: bool| {
+            let fixed = 26 + 2 + 9 + 2 + if started > 0 { started + 2 } else { 0 } + if took { 8 + 2 } else { 0 };
+            width.saturating_sub(fixed)
+        };
+        let steps = [(19, true), (11, true), (11, false), (0, false)];
+        let step = steps.into_iter().find(|(started, took)| room(*started, *took) >= longest.min(28));
+        let (started, took) = step.unwrap_or((0, false));
+        let workflow = room(started, took).min(longest);
+        Self { workflow: if workflow < 4 { 0 } else { workflow }, started, took }
+    }
+
+    fn line(
+        &self,
+        id: &str,
+        workflow: &str,
+        status: &str,
+        started: &str,
+        took: &str,
+        paint: &dyn Fn(&str, &str) -> String,
+    ) -> String {
+        let mut line = format!("{id:<26}");
+        if self.workflow > 0 {
+            let name = format!("{:<1$}", style::cut(workflow, self.workflow), self.workflow);
+            line.push_str(&format!("  {}", paint("workflow", &name)));
+        }
+        line.push_str(&format!("  {}", paint("status", &format!("{status:<9}"))));
+        // `2026-11-23 20:21:13` is cut to `11-23 20:21`.
+        let started = if self.started < 19 { started.get(5..16).unwrap_or("STARTED") } else { started };
+        if self.started > 0 {
+            line.push_str(&format!("  {started:<0$}", self.started));
+        }
+        if self.took {
+            line.push_str(&format!("  {took:>8}"));
+        }
+        line
+    }
+}
+
+pub(crate) fn row_json(id: RunId, row: &RunRow, aside: Option<&str>) -> Value {
     json!({
         "runId": id.to_string(),
         "workflow": *row.workflow,
@@ -101,7 +149,7 @@ pub(crate) fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<Exit> {
     style::line(&format!("{}  {}", style::bold(&id.to_string()), style::status(run.phase.name())))?;
     let field = |name: &str, value: &str| style::line(&format!("{} {value}", style::dim(&format!("{name:<10}"))));
     field("workflow", &format!("{} {}", plan.qualified_name(), plan.version))?;
-    field("plan", &plan.digest.to_string())?;
+    field("plan", &style::cut(&plan.digest.to_string(), style::width().saturating_sub(11)))?;
     field("started", &run.started_at.to_string())?;
     if let Some(last) = history.entries.last() {
         let took = style::span(last.at.0 - run.started_at.0);
@@ -128,7 +176,7 @@ fn pretty(value: &Value) -> anyhow::Result<String> {
     Ok(serde_json::to_string_pretty(value)?.replace('\n', "\n           "))
 }
 
-fn state_json(run: &Run) -> Value {
+pub(crate) fn state_json(run: &Run) -> Value {
     let mut object = json!({
         "runId": run.id.to_string(),
         "workflow": *run.plan.qualified_name(),
@@ -197,6 +245,8 @@ pub(crate) fn why(global: &Global, args: &WhyArgs) -> anyhow::Result<Exit> {
 pub(crate) fn sentence(source: &WakeSource) -> String {
     match source {
         WakeSource::Agenda => "it has something to do at once".to_owned(),
+        // The reference of the workflow itself is empty.
+        WakeSource::Timer { at, task, what } if task.is_empty() => format!("{what} of the workflow at {at}"),
         WakeSource::Timer { at, task, what } => format!("{what} of {task} at {at}"),
         WakeSource::Call { task, operation, attempt, since } => {
             format!("the outcome of {operation} at {task} (attempt {attempt}, since {since})")
@@ -218,7 +268,7 @@ pub(crate) fn sentence(source: &WakeSource) -> String {
     }
 }
 
-fn wake_json(source: &WakeSource) -> Value {
+pub(crate) fn wake_json(source: &WakeSource) -> Value {
     match source {
         WakeSource::Agenda => json!({ "what": "turn" }),
         WakeSource::Timer { at, task, what } => {
@@ -240,5 +290,39 @@ fn wake_json(source: &WakeSource) -> Value {
         }
         WakeSource::Publication { task } => json!({ "what": "publication", "task": &**task }),
         WakeSource::Resume => json!({ "what": "resume" }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cpd_core::machine::WakeSource;
+    use cpd_core::time::Timestamp;
+
+    use super::{Columns, sentence};
+
+    #[test]
+    fn the_timeout_of_the_workflow_itself_is_called_so() {
+        let timer = |task: &str| WakeSource::Timer { at: Timestamp(0), task: task.into(), what: "timeout" };
+        assert_eq!(sentence(&timer("")), "timeout of the workflow at 1970-01-01T00:00:00.000Z");
+        assert_eq!(sentence(&timer("/do/0/a")), "timeout of /do/0/a at 1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_table_of_runs_fits_into_the_terminal_and_keeps_what_matters_longest() {
+        let name = "fraud/fraud-drift-management";
+        let line = |columns: &Columns| {
+            columns
+                .line("01m8513mx9adz6brx1sqr9k5sf", name, "completed", "2026-11-23 20:21:13", "3.0 s", &|_, t| t.into())
+        };
+        for width in 40..200 {
+            let columns = Columns::fitting(width, name.len());
+            let line = line(&columns);
+            assert!(line.chars().count() <= width, "{width}: {line}");
+            assert!(line.contains("01m8513mx9adz6brx1sqr9k5sf") && line.contains("completed"), "{width}: {line}");
+            assert_eq!(line.contains(name), width >= 67, "{width}: {line}");
+        }
+        assert_eq!(Columns::fitting(98, name.len()), Columns { workflow: 28, started: 19, took: true });
+        assert_eq!(Columns::fitting(80, name.len()), Columns { workflow: 28, started: 11, took: false });
+        assert!(line(&Columns::fitting(80, name.len())).contains("11-23 20:21"));
     }
 }

@@ -1,22 +1,24 @@
 //! The command line: data on stdout, talk on stderr, `--json` wherever there is data, exit codes as in [`crate::exit`].
 
-mod approvals;
+pub(crate) mod approvals;
 mod audit;
-mod definitions;
+pub(crate) mod definitions;
 mod demo;
 mod graph;
 mod history;
 mod journal;
-mod lists;
+pub(crate) mod lists;
 mod logging;
 mod operate;
 mod policy;
-mod replay;
-mod run;
+pub(crate) mod replay;
+pub(crate) mod run;
 mod sandbox;
 mod schema;
+mod secrets;
+mod serve;
 mod style;
-mod timeline;
+pub(crate) mod timeline;
 mod token;
 mod validate;
 mod versions;
@@ -72,6 +74,8 @@ enum Command {
     Demo(demo::Args),
     /// Run a registered workflow, or a definition in a file, and wait for its end.
     Run(run::Args),
+    /// Serve: drive runs, and take requests over HTTP, until SIGTERM.
+    Serve(serve::Args),
     /// Register definitions: files, or directories of them.
     Register(definitions::RegisterArgs),
     /// Check definitions without registering them, and give advice about them.
@@ -125,6 +129,9 @@ enum Command {
     /// The audit trail: verify that it is complete and unchanged; who administered what.
     #[command(subcommand)]
     Audit(journal::AuditCommand),
+    /// Secrets: which there are and where they come from, never their values.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// Start a loopback server that answers as Atlas and as a language model, to try things with.
     Sandbox(sandbox::Args),
     /// Print a completion script.
@@ -162,6 +169,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
     match cli.command {
         Command::Demo(args) => demo::demo(&global, &args),
         Command::Run(args) => run::run(&global, &args),
+        Command::Serve(args) => serve::serve(&global, &args),
         Command::Register(args) => definitions::register(&global, &args),
         Command::Validate(args) => validate::validate(&global, &args),
         Command::Schema(args) => schema::schema(&global, &args),
@@ -186,6 +194,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Exit> {
         Command::Journal(command) => journal::journal(&global, &command),
         Command::Audit(command) => journal::audit(&global, &command),
         Command::Token(command) => token::token(&global, &command),
+        Command::Secrets(command) => secrets::secrets(&global, &command),
         Command::Sandbox(args) => sandbox::sandbox(&global, &args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -4,9 +4,9 @@ use std::io::{BufRead, IsTerminal};
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
-use cpd_core::json;
 use cpd_core::machine::Command;
 use cpd_core::machine::verify::Divergence;
+use cpd_core::{Value, json};
 use cpd_engine::replay::{self, Diverged};
 use cpd_engine::{History, Logged};
 
@@ -22,7 +22,7 @@ pub(crate) struct Args {
     #[arg(long)]
     step: bool,
     /// Replay only up to this record.
-    #[arg(long, value_name = "SEQ")]
+    #[arg(long, value_name = "SEQ", value_parser = clap::value_parser!(u64).range(1..))]
     until: Option<u64>,
     /// With a run: write everything that is needed to replay it elsewhere into FILE. Without: replay from FILE.
     #[arg(long, value_name = "FILE")]
@@ -98,20 +98,8 @@ fn verify(global: &Global, args: &Args, history: &History) -> anyhow::Result<Exi
     printed?;
     let (events, entries) = (replayed.events, replayed.entries as u64);
     if global.json {
-        let divergence = replayed.divergence.as_ref().map(|d| {
-            let name = |e: &Option<cpd_core::machine::Event>| e.as_ref().map(|e| e.name());
-            json!({
-                "seq": d.seq, "at": d.at.to_string(), "task": d.divergence.task,
-                "expected": name(&d.divergence.expected), "found": name(&d.divergence.found),
-                "detail": d.divergence.to_string(), "likelyCause": d.divergence.likely_cause(),
-            })
-        });
-        let ok = divergence.is_none() && replayed.chain.is_ok();
-        let object = json!({
-            "runId": history.run.to_string(), "verdict": if ok { "identical" } else { "diverged" }, "events": events,
-            "turns": entries, "commands": replayed.commands, "status": replayed.run.phase.name(),
-            "divergence": divergence, "chain": replayed.chain.as_ref().err().map_or("whole", String::as_str),
-        });
+        let ok = replayed.divergence.is_none() && replayed.chain.is_ok();
+        let object = to_json(history, &replayed);
         style::line(&object.to_json())?;
         return Ok(if ok { Exit::Done } else { Exit::Diverged });
     }
@@ -136,6 +124,24 @@ fn verify(global: &Global, args: &Args, history: &History) -> anyhow::Result<Exi
         ))?;
     }
     Ok(exit)
+}
+
+/// What a replay came to, as an object.
+pub(crate) fn to_json(history: &History, replayed: &replay::Replay) -> Value {
+    let divergence = replayed.divergence.as_ref().map(|d| {
+        let name = |e: &Option<cpd_core::machine::Event>| e.as_ref().map(|e| e.name());
+        json!({
+            "seq": d.seq, "at": d.at.to_string(), "task": d.divergence.task,
+            "expected": name(&d.divergence.expected), "found": name(&d.divergence.found),
+            "detail": d.divergence.to_string(), "likelyCause": d.divergence.likely_cause(),
+        })
+    });
+    let ok = divergence.is_none() && replayed.chain.is_ok();
+    json!({
+        "runId": history.run.to_string(), "verdict": if ok { "identical" } else { "diverged" }, "events": replayed.events,
+        "turns": replayed.entries as u64, "commands": replayed.commands, "status": replayed.run.phase.name(),
+        "divergence": divergence, "chain": replayed.chain.as_ref().err().map_or("whole", String::as_str),
+    })
 }
 
 fn describe(command: &Command) -> String {

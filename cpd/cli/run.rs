@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use cpd_core::machine::{Event, Phase, Run, RunId, WakeSource};
+use cpd_core::machine::{Event, Run, RunId, WakeSource};
 use cpd_core::time::Timestamp;
 use cpd_core::value::Map;
 use cpd_core::{Value, json};
@@ -39,9 +39,15 @@ pub(crate) struct Args {
     /// Say nothing on the way.
     #[arg(short, long)]
     quiet: bool,
+    /// End at once when standard input is closed: for a worker that shall not outlive the process that started it.
+    #[arg(long, hide = true)]
+    tethered: bool,
 }
 
 pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
+    if args.tethered {
+        tether()?;
+    }
     let input = input(args)?;
     super::runtime()?.block_on(async {
         let live: Option<Arc<dyn Observer>> = (!args.quiet && !args.detach).then(|| Arc::new(Live::default()) as _);
@@ -56,6 +62,17 @@ pub(crate) fn run(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         .await?;
         super::with_engine(&engine, args.wait, start(&engine, args, input, global.json)).await
     })
+}
+
+/// Ends this process when standard input does. The other end is held by the process that started this one, and the system
+/// closes it however that process ends. What was not synced is as after a crash: the next process goes on.
+fn tether() -> anyhow::Result<()> {
+    let watch = || {
+        drop(std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()));
+        std::process::exit(Exit::Failed as i32);
+    };
+    std::thread::Builder::new().name("cpd-tether".to_owned()).spawn(watch).context("watch standard input")?;
+    Ok(())
 }
 
 async fn start(engine: &Engine, args: &Args, input: Option<Value>, json: bool) -> anyhow::Result<Exit> {
@@ -134,20 +151,24 @@ fn waits_for_people(run: &Run) -> bool {
     run.is_open() && !sources.is_empty() && sources.iter().all(person)
 }
 
+/// The end of a run as an object.
+pub(crate) fn end_json(id: RunId, end: &RunEnd) -> Value {
+    let run = id.to_string();
+    match end {
+        RunEnd::Completed { output } => json!({ "runId": *run, "status": "completed", "output": output }),
+        RunEnd::Faulted { problem } => {
+            let problem = Value::from_serialize(problem).expect("a problem is JSON");
+            json!({ "runId": *run, "status": "faulted", "error": problem })
+        }
+        RunEnd::Cancelled { reason } => {
+            json!({ "runId": *run, "status": "cancelled", "error": { "title": "Cancelled", "detail": &**reason } })
+        }
+    }
+}
+
 fn print_end(id: RunId, end: &RunEnd, json: bool) -> anyhow::Result<Exit> {
     if json {
-        let run = id.to_string();
-        let object = match end {
-            RunEnd::Completed { output } => json!({ "runId": *run, "status": "completed", "output": output }),
-            RunEnd::Faulted { problem } => {
-                let problem = Value::from_serialize(problem)?;
-                json!({ "runId": *run, "status": "faulted", "error": problem })
-            }
-            RunEnd::Cancelled { reason } => {
-                json!({ "runId": *run, "status": "cancelled", "error": { "title": "Cancelled", "detail": &**reason } })
-            }
-        };
-        style::line(&object.to_json())?;
+        style::line(&end_json(id, end).to_json())?;
     } else {
         match end {
             RunEnd::Completed { output } => style::line(&serde_json::to_string_pretty(output)?)?,
@@ -211,16 +232,18 @@ pub(crate) struct Live {
 impl Observer for Live {
     fn observe(&self, run: &Run, at: Timestamp, seq: u64, events: &[Event]) {
         let started = *self.started.get_or_init(|| run.started_at.max(at));
+        if seq == 1 {
+            // Whatever becomes of this process, by its id the run is found again.
+            style::say(&format!("{:>9}  ● {}", "", run.id));
+        }
+        let room = style::width_stderr().saturating_sub(30).clamp(20, 110);
         for (seq, event) in (seq..).zip(events) {
             if let Some(logged) = logged(run, at, seq, event) {
                 let (mark, words) = super::timeline::words(event, &logged);
                 let task = logged.task_name.as_deref().unwrap_or_default();
                 let elapsed = style::span(i64::try_from(at.since(started).as_micros()).unwrap_or(i64::MAX));
-                style::say(&format!("{:>9}  {mark} {task:<16} {}", format!("+{elapsed}"), style::cut(&words, 110)));
+                style::say(&format!("{:>9}  {mark} {task:<16} {}", format!("+{elapsed}"), style::cut(&words, room)));
             }
-        }
-        if let Phase::Completed { .. } = run.phase {
-            style::say(&format!("{:>9}  ● {}", "", run.id));
         }
     }
 }

@@ -35,6 +35,8 @@ pub(crate) fn sandbox(global: &Global, args: &Args) -> anyhow::Result<Exit> {
         } else {
             style::line(&format!("This is a sandbox: nothing here is real. It listens on {url}"))?;
             style::line(&format!("  export CPD_ATLAS_MLFLOW_URL={url} CPD_ATLAS_TRAINING_URL={url}/training"))?;
+            let address = url.trim_start_matches("http://");
+            style::line(&format!("  export CPD_EGRESS_ALLOW={address}   # for definitions that call it by address"))?;
             style::say("Ctrl-C ends it.");
         }
         tokio::signal::ctrl_c().await.context("wait for Ctrl-C")?;

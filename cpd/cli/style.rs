@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
+use anyhow::Context;
 use cpd_core::time::Timestamp;
 
 /// When to use colours.
@@ -84,9 +85,7 @@ pub(crate) fn status(status: &str) -> String {
 /// If stdout is closed, which ends the command quietly.
 pub(crate) fn out(text: &str) -> anyhow::Result<()> {
     let mut stdout = std::io::stdout().lock();
-    stdout.write_all(text.as_bytes())?;
-    stdout.flush()?;
-    Ok(())
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).context("write to standard output")
 }
 
 /// Prints a line to stdout.
@@ -107,8 +106,22 @@ pub(crate) fn width() -> usize {
     if !std::io::stdout().is_terminal() {
         return 10_000;
     }
-    terminal_size::terminal_size().map_or(100, |(terminal_size::Width(w), _)| usize::from(w)).max(40)
+    terminal(std::io::stdout()).unwrap_or(100)
 }
+
+/// The width of the terminal on stderr; that of a page where there is none.
+pub(crate) fn width_stderr() -> usize {
+    terminal(std::io::stderr()).unwrap_or(120)
+}
+
+/// A terminal that says nothing, or less than anything fits into, is taken for one of the least width.
+fn terminal(stream: impl std::os::fd::AsFd) -> Option<usize> {
+    let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(stream)?;
+    Some(usize::from(columns).max(WIDTH_MIN))
+}
+
+/// What the narrowest terminal is taken for.
+const WIDTH_MIN: usize = 40;
 
 /// Cuts a text to so many columns, with an ellipsis. Colours must be put on afterwards.
 pub(crate) fn cut(text: &str, columns: usize) -> String {

@@ -16,9 +16,12 @@ pub(crate) fn line(logged: &Logged, started: Timestamp, width: usize) -> String 
         (Some(task), None) => task.to_string(),
         (None, _) => String::new(),
     };
-    let head = format!("{:>4}  {}  {:>8}  ", logged.seq, style::clock(logged.at), format!("+{elapsed}"));
-    let task = format!("{:<20}", style::cut(&task, 20));
-    let room = width.saturating_sub(head.chars().count() + 20 + 4).max(20);
+    // A narrow terminal has no room for the time of day, and less for names.
+    let clock = if width < 74 { String::new() } else { format!("{}  ", style::clock(logged.at)) };
+    let head = format!("{:>4}  {clock}{:>8}  ", logged.seq, format!("+{elapsed}"));
+    let names = if width < 60 { 12 } else { 20 };
+    let task = format!("{:<names$}", style::cut(&task, names));
+    let room = width.saturating_sub(head.chars().count() + names + 4).max(8);
     let words = style::cut(&words, room);
     format!("{}{} {} {words}", style::dim(&head), colour(mark), style::name(&task))
 }
@@ -152,23 +155,24 @@ pub(crate) fn words(event: &Event, logged: &Logged) -> (char, String) {
     }
 }
 
-/// An event as an object for `--json`.
+/// An event as an object for `--json`. Every line has `seq`, `lsn`, `at`, `kind`, `task`, `taskName` and `data`; what is about the run
+/// itself has null for the two of its task.
 pub(crate) fn json(logged: &Logged) -> Value {
-    let mut object = cpd_core::value::Map::new();
-    let mut put = |key: &str, value: Value| {
-        if !value.is_null() {
-            object.insert(key.into(), value);
-        }
-    };
+    let number = |n: u64| Value::from(usize::try_from(n).unwrap_or(usize::MAX));
     let text = |t: &Option<std::sync::Arc<str>>| t.clone().map_or(Value::Null, Value::Str);
-    put("seq", Value::from(usize::try_from(logged.seq).unwrap_or(usize::MAX)));
-    put("lsn", Value::from(usize::try_from(logged.lsn).unwrap_or(usize::MAX)));
+    let mut object = cpd_core::value::Map::new();
+    let mut put = |key: &str, value: Value| object.insert(key.into(), value);
+    put("seq", number(logged.seq));
+    put("lsn", number(logged.lsn));
     put("at", Value::from(logged.at.to_string()));
     put("kind", Value::str(logged.event.name()));
     put("task", text(&logged.task));
     put("taskName", text(&logged.task_name));
-    put("operation", text(&logged.operation));
-    put("iteration", text(&logged.iteration));
+    for (key, value) in [("operation", &logged.operation), ("iteration", &logged.iteration)] {
+        if value.is_some() {
+            put(key, text(value));
+        }
+    }
     put("data", logged.data());
     Value::from(object)
 }

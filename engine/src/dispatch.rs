@@ -11,7 +11,7 @@ use cpd_connector_api::secret::{Redactor, Secret};
 use cpd_connector_api::{Connector, Outcome, Reconciled, Request};
 use cpd_core::Value;
 use cpd_core::definition::plan::{Action, Call};
-use cpd_core::expression::Program;
+use cpd_core::expression::{Program, Template};
 use cpd_core::machine::state::CallView;
 use cpd_core::machine::turn::CallOutcome;
 use cpd_core::machine::{ActId, Env, Frozen, Input, Run};
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::engine::Shared;
+use crate::observe::Watch;
 
 /// What became of a command.
 pub(crate) enum Performed {
@@ -100,41 +101,53 @@ fn conditions(shared: &Shared, run: &Run, act: ActId) -> Conditions {
     }
 }
 
-/// Looks up the secrets that the arguments of a call mention and evaluates what is sealed until then; teaches them to the
-/// redactor that what comes back goes through. Neither leaves this process but in the call.
-///
-/// # Errors
-/// If a secret is not there, or an expression fails.
-pub(crate) fn unseal(
-    shared: &Shared,
-    run: &Run,
-    call: &CallView<'_>,
-    request: &mut Request,
-) -> Result<Redactor, Problem> {
-    let mut redactor = Redactor::default();
-    let Action::Call(Call { with, .. }) = &call.node.action else { return Ok(redactor) };
-    if !with.is_sealed() {
-        return Ok(redactor);
+/// Arguments of a call that mention secrets: what has to be known to evaluate what is sealed until then.
+pub(crate) struct Sealed {
+    with: Template,
+    names: Vec<Arc<str>>,
+    task: Arc<str>,
+}
+
+/// What is sealed in the arguments of a call, if anything is.
+pub(crate) fn sealed(run: &Run, call: &CallView<'_>) -> Option<Sealed> {
+    let Action::Call(Call { with, .. }) = &call.node.action else { return None };
+    let names = || run.plan.secrets.iter().map(|name| Arc::from(&**name)).collect();
+    with.is_sealed().then(|| Sealed { with: with.clone(), names: names(), task: Arc::from(&*call.node.name) })
+}
+
+impl Sealed {
+    /// Whether looking the secrets up may keep others waiting.
+    fn takes_time(&self, shared: &Shared) -> bool {
+        self.names.iter().any(|name| shared.secrets.takes_time(name))
     }
-    let mut secrets = Map::new();
-    for name in &run.plan.secrets {
-        let Some(secret) = shared.secrets.secret(name) else {
-            let detail = format!("call {}: there is no secret {name:?} in this process", request.operation);
-            return Err(Problem::standard(Standard::Authorization, detail));
-        };
-        let value = match Value::from_json(secret.expose().as_bytes()) {
-            Ok(value @ Value::Obj(_)) => value,
-            Ok(_) | Err(_) => Value::str(secret.expose()),
-        };
-        teach(&mut redactor, &value);
-        secrets.insert(name.clone(), value);
+
+    /// Looks up the secrets that the arguments mention and evaluates what is sealed; teaches them to the redactor that what comes
+    /// back goes through. Neither leaves this process but in the call.
+    ///
+    /// # Errors
+    /// If a secret is not there, or an expression fails.
+    pub(crate) fn open(&self, shared: &Shared, request: &mut Request) -> Result<Redactor, Problem> {
+        let mut redactor = Redactor::default();
+        let mut secrets = Map::new();
+        for name in &self.names {
+            let Some(secret) = shared.secrets.secret(name) else {
+                let detail = format!("call {}: there is no secret {name:?} in this process", request.operation);
+                return Err(Problem::standard(Standard::Authorization, detail));
+            };
+            let value = match Value::from_json(secret.expose().as_bytes()) {
+                Ok(value @ Value::Obj(_)) => value,
+                Ok(_) | Err(_) => Value::str(secret.expose()),
+            };
+            teach(&mut redactor, &value);
+            secrets.insert(name.clone(), value);
+        }
+        let unsealed = self.with.unseal(&request.input, &Value::from(secrets), &shared.limits);
+        request.input = unsealed.map_err(|e| {
+            let detail = format!("evaluate `with` of task {}: {e}", self.task);
+            redactor.problem(Problem::standard(Standard::Expression, detail))
+        })?;
+        Ok(redactor)
     }
-    let unsealed = with.unseal(&request.input, &Value::from(secrets), &shared.limits);
-    request.input = unsealed.map_err(|e| {
-        let detail = format!("evaluate `with` of task {}: {e}", call.node.name);
-        redactor.problem(Problem::standard(Standard::Expression, detail))
-    })?;
-    Ok(redactor)
 }
 
 fn teach(redactor: &mut Redactor, value: &Value) {
@@ -142,7 +155,9 @@ fn teach(redactor: &mut Redactor, value: &Value) {
         Value::Str(text) => redactor.add(Secret::new(text)),
         Value::Arr(items) => items.iter().for_each(|v| teach(redactor, v)),
         Value::Obj(members) => members.values().for_each(|v| teach(redactor, v)),
-        Value::Null | Value::Bool(_) | Value::Num(_) => {}
+        // An echo writes it as it stands here.
+        Value::Num(_) => redactor.add(Secret::new(value.to_json())),
+        Value::Null | Value::Bool(_) => {}
     }
 }
 
@@ -150,11 +165,11 @@ fn teach(redactor: &mut Redactor, value: &Value) {
 /// cost no task.
 pub(crate) fn perform(
     shared: &Arc<Shared>,
-    request: Request,
-    redactor: Redactor,
+    mut request: Request,
+    sealed: Option<Sealed>,
     reconcile: bool,
-    act: ActId,
-    attempt: u32,
+    (act, attempt): (ActId, u32),
+    watch: Option<Watch>,
 ) -> Performed {
     let name = request.operation.split('.').next().unwrap_or_default();
     let Some(connector) = shared.connectors.get(name).cloned() else {
@@ -162,16 +177,53 @@ pub(crate) fn perform(
         return Performed::Now(Input::Outcome { act, attempt, outcome: CallOutcome::Refused(problem) });
     };
     let outside = Outside { clock: shared.clock.clone(), most: shared.data_limits.output_bytes };
-    let mut future: Pin<Box<dyn Future<Output = Input> + Send>> = if reconcile {
-        Box::pin(question(connector, request, redactor, act, attempt, outside))
-    } else {
-        Box::pin(call(connector, request, redactor, act, attempt, outside))
+    let asked = move |request, redactor| -> Pin<Box<dyn Future<Output = Input> + Send>> {
+        if reconcile {
+            Box::pin(watched(question(connector, request, redactor, act, attempt, outside), watch))
+        } else {
+            Box::pin(watched(call(connector, request, redactor, act, attempt, outside), watch))
+        }
     };
+    let refused = move |problem| Input::Outcome { act, attempt, outcome: CallOutcome::Refused(problem) };
+    let redactor = match sealed {
+        None => Redactor::default(),
+        // A command that prints a secret may take seconds; the shard has other runs.
+        Some(sealed) if sealed.takes_time(shared) => {
+            let shared = shared.clone();
+            return Performed::Later(Box::pin(async move {
+                let opening = tokio::task::spawn_blocking(move || {
+                    let redactor = sealed.open(&shared, &mut request);
+                    redactor.map(|redactor| (request, redactor))
+                });
+                match opening.await {
+                    Ok(Ok((request, redactor))) => asked(request, redactor).await,
+                    Ok(Err(problem)) => refused(problem),
+                    // Nothing was sent.
+                    Err(e) => {
+                        refused(Problem::standard(Standard::Runtime, format!("look up the secrets of a call: {e}")))
+                    }
+                }
+            }));
+        }
+        Some(sealed) => match sealed.open(shared, &mut request) {
+            Ok(redactor) => redactor,
+            Err(problem) => return Performed::Now(refused(problem)),
+        },
+    };
+    let mut future = asked(request, redactor);
     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(input) => Performed::Now(input),
         // A task polls it again at once, so the waker that this poll was given is never needed.
         Poll::Pending => Performed::Later(future),
     }
+}
+
+async fn watched(call: impl Future<Output = Input>, watch: Option<Watch>) -> Input {
+    let input = call.await;
+    if let Some(watch) = watch {
+        watch.ended(&input);
+    }
+    input
 }
 
 async fn call(

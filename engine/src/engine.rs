@@ -13,7 +13,7 @@ use cpd_core::Value;
 use cpd_core::expression::Limits;
 use cpd_core::json;
 use cpd_core::machine::turn::{Env, Start};
-use cpd_core::machine::{Event, Input, Phase, Resolution, Run, RunId, Voter};
+use cpd_core::machine::{Input, Phase, Resolution, Run, RunId, Voter};
 use cpd_core::problem::Problem;
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Direction, Driver, Index, Range};
@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::index::{self, Indexer, RunRow};
 use crate::keys::{self, StartKeys};
 use crate::migrate::Migrated;
+use crate::observe::{self, Census, Observer, Several};
 use crate::publish::{self, Published};
 use crate::recovery;
 use crate::registry::Registry;
@@ -46,12 +47,6 @@ const ROOM_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether it has: the lock is the system's, which tells nobody.
 const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
-/// Sees every entry of every run after it is durable. Must be quick: it is called on the shard's task.
-pub trait Observer: Send + Sync + 'static {
-    /// `events` are those of one entry, the first with the given `seq`, written at `at`; `run` is the state after them.
-    fn observe(&self, run: &Run, at: Timestamp, seq: u64, events: &[Event]);
-}
-
 /// What every part of an engine shares.
 pub(crate) struct Shared {
     pub clock: Arc<dyn Clock>,
@@ -65,6 +60,8 @@ pub(crate) struct Shared {
     pub payloads: Payloads,
     pub indexer: Arc<Indexer>,
     pub observer: Option<Arc<dyn Observer>>,
+    /// Open runs by what they wait for.
+    pub census: Census,
     pub tracker: TaskTracker,
     /// Whether the journal waits for room on its disk.
     pub full: watch::Receiver<bool>,
@@ -177,7 +174,7 @@ pub struct Builder {
     connectors: Vec<Arc<dyn Connector>>,
     clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    observer: Option<Arc<dyn Observer>>,
+    observers: Vec<Arc<dyn Observer>>,
     secrets: Arc<dyn Secrets>,
     loader: Option<Arc<dyn Loader>>,
     development: bool,
@@ -221,10 +218,10 @@ impl Builder {
         self
     }
 
-    /// Somebody who sees every durable entry.
+    /// Somebody who sees what happens; there may be several.
     #[must_use]
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
-        self.observer = Some(observer);
+        self.observers.push(observer);
         self
     }
 
@@ -303,7 +300,7 @@ impl Builder {
     ///
     /// # Errors
     /// If another process owns the directory, the journal is damaged, or files cannot be used.
-    pub async fn open(self) -> Result<Engine, Error> {
+    pub async fn open(mut self) -> Result<Engine, Error> {
         let file = |action: &'static str, path: &Path| {
             let path = path.display().to_string();
             move |source: std::io::Error| Error::File { action, path, source: Arc::new(source) }
@@ -311,6 +308,10 @@ impl Builder {
         std::fs::create_dir_all(&self.data).map_err(file("create the data directory", &self.data))?;
         let lock = lock(&self.data, &*self.clock).await?;
         let journal = self.data.join("journal");
+        if self.log.journal == [0; 16] {
+            // Only a journal that is created takes it: by it the segments and the index of another one are told apart.
+            self.log.journal = RunId::new(self.clock.now(), self.entropy.run_id_bytes()).0;
+        }
         let (log, recovered) = Log::open(&journal, self.log)?;
         let reader = log.reader();
         let index = self.data.join("index").join(self.driver.name());
@@ -329,7 +330,9 @@ impl Builder {
                 told(status);
             }
         });
-        let options = WriterOptions { on_status: Some(on_status), ..WriterOptions::default() };
+        let observer = Several::of(self.observers);
+        let on_group = observe::on_group(observer.as_ref());
+        let options = WriterOptions { on_status: Some(on_status), on_group, ..WriterOptions::default() };
         let writer = Writer::spawn_with(log, options)?;
         let indexer =
             Indexer::spawn(index.clone(), recovery.applied).map_err(file("start the index writer for", &self.data))?;
@@ -347,7 +350,8 @@ impl Builder {
             reader,
             payloads: Payloads::of(&journal),
             indexer,
-            observer: self.observer,
+            observer,
+            census: Census::default(),
             tracker: TaskTracker::new(),
             full,
             ended: CancellationToken::new(),
@@ -489,7 +493,7 @@ impl Engine {
             connectors: Vec::new(),
             clock: Arc::new(SystemClock::default()),
             entropy: Arc::new(SystemEntropy::default()),
-            observer: None,
+            observers: Vec::new(),
             secrets: Arc::new(NoSecrets),
             loader: None,
             development: false,
@@ -706,6 +710,49 @@ impl Engine {
     pub async fn room(&self) {
         // A writer that has ended waits for nothing.
         drop(self.inner.shared.full.clone().wait_for(|full| !*full).await);
+    }
+
+    /// The row of a run.
+    ///
+    /// # Errors
+    /// If there is no such run, or the index cannot be read.
+    pub fn row(&self, run: RunId) -> Result<index::RunRow, Error> {
+        let shared = &self.inner.shared;
+        shared.indexer.flush();
+        let row = shared.indexer.row(&*shared.index()?, &shared.reader, run)?;
+        row.filter(RunRow::is_there).ok_or(Error::NoOpenRun { run })
+    }
+
+    /// The history of a run, as far as it is durable, without the registrations that a bundle needs
+    /// ([`crate::view::View::history`] has them).
+    ///
+    /// # Errors
+    /// If there is no such run, or it cannot be read.
+    pub fn history(&self, run: RunId) -> Result<crate::History, Error> {
+        let row = self.row(run)?;
+        let shared = &self.inner.shared;
+        let entries = shared.reader.history(cpd_journal::Position(row.last))?;
+        let entries = entries.iter().map(crate::HistoryEntry::of).collect();
+        let payloads = Arc::new(Payloads::of(&self.inner.data.join("journal")));
+        Ok(crate::History { run, entries, registry: shared.registry.clone(), registrations: Vec::new(), payloads })
+    }
+
+    /// How the journal is.
+    pub fn journal_status(&self) -> Status {
+        self.inner.shared.writer.status()
+    }
+
+    /// Rows of runs, newest first, that lie in the index, from the one that began before `run` on.
+    ///
+    /// # Errors
+    /// If the index cannot be read.
+    pub fn runs_before(&self, run: Option<RunId>, limit: usize) -> Result<Vec<(RunId, index::RunRow)>, Error> {
+        let Some(run) = run else { return self.runs(limit) };
+        self.inner.shared.indexer.flush();
+        let rows =
+            self.inner.shared.index()?.scan(index::RUNS, &Range::all().before(&run.0), Direction::Descending, limit)?;
+        let rows = rows.into_iter().filter_map(|(k, v)| Some((RunId(k.try_into().ok()?), index::read_row(&v)?)));
+        Ok(rows.filter(|(_, row)| row.is_there()).collect())
     }
 
     /// Rows of runs, newest first, that lie in the index. Flushes it first.

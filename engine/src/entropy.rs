@@ -1,4 +1,4 @@
-//! The one door to randomness: the ids of runs. Nothing else in the engine is random; jitter is a hash.
+//! The one door to randomness: the ids of runs and of journals. Nothing else in the engine is random; jitter is a hash.
 
 use parking_lot::Mutex;
 

@@ -16,6 +16,19 @@ pub enum Error {
     /// The index failed. It can be rebuilt: nothing is lost.
     #[error("use the index")]
     Index(#[source] Arc<cpd_journal::index::IndexError>),
+    /// Records that were acknowledged are not in the journal any more: the index, which is never ahead of what was synced, knows them.
+    #[error(
+        "use the journal: found its end before record {next}, expected records up to {applied}, which the index in {index} \
+         knows; put back what is missing, or remove the index if this is an older copy that shall go on from there"
+    )]
+    RecordsMissing {
+        /// The first that is missing.
+        next: cpd_journal::Lsn,
+        /// The last that is known.
+        applied: cpd_journal::Lsn,
+        /// Where the index is.
+        index: String,
+    },
     /// Another process owns the data directory.
     #[error("open the data directory; {}", .0.hint())]
     Locked(#[source] Arc<cpd_journal::LockError>),

@@ -86,7 +86,7 @@ impl Engine {
             ended: Vec::new(),
         });
         let listens = Some(run.plan.clone()).filter(|plan| plan.listens());
-        self.tell(id, Message::Adopt { run: id, last: last.position, wake: None, load: true, listens })?;
+        self.tell(id, Message::Adopt { run: id, last: last.position, wake: None, load: true, wait: None, listens })?;
         Ok(self.run(id))
     }
 

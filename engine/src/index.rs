@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use cpd_core::machine::{CallPhase, Phase, Run, RunId};
+use cpd_core::machine::{CallPhase, Phase, Run, RunId, Wait};
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{Batch, Index, IndexError, Space};
 use cpd_journal::record::{Kind, v1};
@@ -46,6 +46,8 @@ pub(crate) const META: Space = Space(4);
 pub(crate) const FORMAT: &[u8] = b"format";
 /// The form of this file. An index of any other form is made again from the log.
 pub(crate) const FORMAT_NUMBER: u32 = 6;
+/// Key in [`META`]: the identity of the journal that the index is of.
+pub(crate) const JOURNAL: &[u8] = b"journal";
 /// Key in [`META`]: position of the last registration.
 pub(crate) const REGISTRY_LAST: &[u8] = b"registry";
 /// Key in [`META`]: position of the last entry about tokens.
@@ -134,6 +136,15 @@ pub struct RowWake {
     pub timer: Option<i64>,
     /// Whether it has calls in flight or more to do at once: recovery must load it.
     pub busy: bool,
+    /// The number of what it waits for in [`Wait::ALL`]; `None` if it has ended.
+    pub wait: Option<u8>,
+}
+
+impl RowWake {
+    /// What it waits for, for counting.
+    pub(crate) fn wait(self) -> Option<Wait> {
+        self.wait.and_then(|number| Wait::ALL.get(usize::from(number)).copied())
+    }
 }
 
 /// What a start needs to know of an open run. It stands in a space of its own, so that a start reads the rows of the runs
@@ -175,7 +186,7 @@ impl RunRow {
             started_at: run.started_at.0,
             updated_at: at.0,
             last: last.0,
-            wake: Some(RowWake { timer: run.next_wake().map(|t| t.0), busy }),
+            wake: Some(RowWake { timer: run.next_wake().map(|t| t.0), busy, wait: run.wait().map(|w| w as u8) }),
             key: None,
         }
     }
@@ -355,6 +366,11 @@ impl Indexer {
             }
         }
         Ok(row)
+    }
+
+    /// Whether the index could not be written any more.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.behind.load(Ordering::Acquire)
     }
 
     /// Writes everything and ends the thread.

@@ -4,7 +4,9 @@
 //! has not seen; it can be printed and asserted on before anything is done. Executing it hands every open run to its shard: runs with calls in flight, with something left
 //! to decide, or touched after the index was last written are folded at once; all others only leave a timer.
 //!
-//! An index that cannot be read, or that another version wrote, is put aside, and made again from the log.
+//! An index that cannot be read, that another version wrote, or that is of another journal, is put aside, and made again from
+//! the log. One that is true beyond the end of its own journal is the witness of a loss: it never knows what was not synced.
+//! Then nothing is opened, since what would be written next would stand in the place of what is missing.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use cpd_core::definition::plan::{Digest, Plan};
-use cpd_core::machine::RunId;
+use cpd_core::machine::{RunId, Wait};
 use cpd_core::time::Timestamp;
 use cpd_journal::index::{
     Batch, Direction, Driver, Index, IndexError, Opened, Range, Rebuilt, begin_anew, open_or_rebuild,
@@ -21,7 +23,7 @@ use cpd_journal::index::{
 use cpd_journal::{Lsn, Position, Reader, Recovered};
 
 use crate::error::Error;
-use crate::index::{self, AUDIT_LAST, FORMAT, FORMAT_NUMBER, META, OPEN, OpenRow, REGISTRY_LAST, TOKENS_LAST};
+use crate::index::{self, AUDIT_LAST, FORMAT, FORMAT_NUMBER, JOURNAL, META, OPEN, OpenRow, REGISTRY_LAST, TOKENS_LAST};
 use crate::registry::Registry;
 use crate::shard::Message;
 
@@ -50,6 +52,8 @@ pub(crate) struct OpenRun {
     pub last: Position,
     pub timer: Option<Timestamp>,
     pub load: bool,
+    /// What it waits for, if the index knows.
+    pub wait: Option<Wait>,
     pub plan: Digest,
 }
 
@@ -75,15 +79,15 @@ pub(crate) fn open(
     reader: &Reader,
     journal: Recovered,
 ) -> Result<(Arc<dyn Index>, Recovery), Error> {
-    let mut opened = open_or_rebuild(driver, directory, journal.last().unwrap_or(Lsn::ZERO))?;
-    let wrong = match planned(&*opened.index, reader, &journal) {
+    let mut opened = open_or_rebuild(driver, directory)?;
+    let wrong = match planned(&*opened.index, directory, reader, &journal) {
         Ok(plan) => return Ok(finish(opened, plan)),
         Err(Unplanned::Failed(error)) => return Err(error),
         Err(Unplanned::Index(wrong)) => wrong,
     };
     drop(opened.index);
     opened = begin_anew(driver, directory, wrong)?;
-    match planned(&*opened.index, reader, &journal) {
+    match planned(&*opened.index, directory, reader, &journal) {
         Ok(plan) => Ok(finish(opened, plan)),
         Err(Unplanned::Failed(error)) => Err(error),
         Err(Unplanned::Index(wrong)) => {
@@ -130,16 +134,25 @@ impl From<Error> for Unplanned {
 }
 
 /// Plans; a driver that meets damage with a panic is an index of no use.
-fn planned(index: &dyn Index, reader: &Reader, journal: &Recovered) -> Result<Recovery, Unplanned> {
+fn planned(index: &dyn Index, directory: &Path, reader: &Reader, journal: &Recovered) -> Result<Recovery, Unplanned> {
     let plan = || -> Result<Recovery, Unplanned> {
         let applied = index.applied()?;
         let format = index.get(META, FORMAT)?;
         if applied > Lsn::ZERO && format.as_deref() != Some(&FORMAT_NUMBER.to_le_bytes()) {
             return Err(Unplanned::Index("another version of cpd has written it".to_owned()));
         }
-        if format.is_none() {
+        let of = index.get(META, JOURNAL)?;
+        if applied > Lsn::ZERO && of.as_deref() != Some(&journal.journal) {
+            return Err(Unplanned::Index("it is of another journal".to_owned()));
+        }
+        if applied >= journal.next {
+            let index = directory.display().to_string();
+            return Err(Unplanned::Failed(Error::RecordsMissing { next: journal.next, applied, index }));
+        }
+        if format.is_none() || of.is_none() {
             let mut batch = Batch::new();
             batch.put(META, FORMAT, FORMAT_NUMBER.to_le_bytes());
+            batch.put(META, JOURNAL, journal.journal);
             index.write(batch)?;
         }
         Recovery::plan(index, reader, journal.clone())
@@ -158,8 +171,11 @@ impl Recovery {
             let row = OpenRow::read(&value).ok_or_else(unreadable)?;
             let (last, plan) = (Position(row.last), Digest(row.plan));
             runs.push(match row.wake {
-                Some(wake) => OpenRun { run: RunId(id), last, timer: wake.timer.map(Timestamp), load: wake.busy, plan },
-                None => OpenRun { run: RunId(id), last, timer: None, load: true, plan },
+                Some(wake) => {
+                    let (timer, wait) = (wake.timer.map(Timestamp), wake.wait());
+                    OpenRun { run: RunId(id), last, timer, load: wake.busy, wait, plan }
+                }
+                None => OpenRun { run: RunId(id), last, timer: None, load: true, wait: None, plan },
             });
         }
         let last = |key: &[u8]| -> Result<Option<Position>, IndexError> {
@@ -188,7 +204,7 @@ pub(crate) fn execute(
     send: impl Fn(Message, RunId) -> Result<(), Error>,
 ) -> Result<(), Error> {
     let mut listening: BTreeMap<Digest, Option<Arc<Plan>>> = BTreeMap::new();
-    for OpenRun { run, last, timer, load, plan } in plan.runs {
+    for OpenRun { run, last, timer, load, wait, plan } in plan.runs {
         let listens = match listening.entry(plan) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
@@ -196,7 +212,7 @@ pub(crate) fn execute(
                 new.insert(plan).clone()
             }
         };
-        send(Message::Adopt { run, last, wake: timer, load, listens }, run)?;
+        send(Message::Adopt { run, last, wake: timer, load, wait, listens }, run)?;
     }
     Ok(())
 }

@@ -23,8 +23,7 @@ use std::time::Duration;
 
 use cpd_core::Value;
 use cpd_core::definition::plan::Plan;
-use cpd_core::machine::turn::CallOutcome;
-use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, turn::Start};
+use cpd_core::machine::{self, ActId, CallPhase, Command, Event, Input, Phase, Run, RunId, Turn, Wait, turn::Start};
 use cpd_core::time::Timestamp;
 use cpd_journal::record::v1;
 use cpd_journal::{Batch, Chain, Entry, EntryBuilder, Lsn, Position, Receipt, StreamId};
@@ -38,10 +37,12 @@ use crate::engine::{RunEnd, Shared};
 use crate::error::Error;
 use crate::index::{self, IndexUpdate, RunRow};
 use crate::load::{self, Loaded};
+use crate::observe::Watch;
 use crate::publish;
 use crate::snapshot;
 
-use isolation::{Aside, guarded};
+use isolation::Aside;
+pub(crate) use isolation::guarded;
 
 /// A run whose next timer is further away than this, and that has nothing else to do, is put to sleep.
 const SLEEP_AFTER: Duration = Duration::from_secs(10);
@@ -67,7 +68,14 @@ pub(crate) enum Message {
     /// A batch is durable, or the journal failed.
     Durable { runs: Vec<RunId>, result: Result<Vec<Receipt>, cpd_journal::Error> },
     /// Recovery: an open run that was there before.
-    Adopt { run: RunId, last: Position, wake: Option<Timestamp>, load: bool, listens: Option<Arc<Plan>> },
+    Adopt {
+        run: RunId,
+        last: Position,
+        wake: Option<Timestamp>,
+        load: bool,
+        wait: Option<Wait>,
+        listens: Option<Arc<Plan>>,
+    },
     /// Why a run did not answer: because it was set aside, or for no reason that is known.
     Fate { run: RunId, reply: oneshot::Sender<Option<Error>> },
     /// The engine was dropped: end now.
@@ -112,6 +120,8 @@ struct Slot {
     wake: Option<Timestamp>,
     /// How many events its last snapshot has.
     snapshot: u64,
+    /// As what it is counted among the open runs.
+    wait: Option<Wait>,
 }
 
 /// An entry under way, and what is held back until it is durable.
@@ -132,6 +142,7 @@ struct Unsynced {
 struct Sleeper {
     last: Position,
     wake: Option<Timestamp>,
+    wait: Option<Wait>,
 }
 
 /// Tells the calls of a run to stop.
@@ -234,11 +245,11 @@ impl Shard {
                 self.isolated(run, |s| s.migrate(run, plan, events, actor, reply));
             }
             Message::Durable { runs, result } => self.durable(runs, result),
-            Message::Adopt { run, last, wake, load, listens } => {
+            Message::Adopt { run, last, wake, load, wait, listens } => {
                 if let Some(plan) = listens {
                     self.listeners.insert(run, plan);
                 }
-                self.isolated(run, |s| s.adopt(run, last, wake, load));
+                self.isolated(run, |s| s.adopt(run, Sleeper { last, wake, wait }, load));
             }
             Message::Event { event, reply } => drop(reply.send(self.give(&event))),
             Message::Fate { run, reply } => drop(reply.send(self.aside(run))),
@@ -273,6 +284,7 @@ impl Shard {
             calls: Vec::new(),
             wake: None,
             snapshot: 0,
+            wait: None,
         };
         self.slots.insert(id, slot);
         self.journal(id, turn, at, Some(reply));
@@ -420,7 +432,7 @@ impl Shard {
         if last == Position::NONE {
             return;
         }
-        self.sleeping.insert(id, Sleeper { last, wake: None });
+        self.sleeping.insert(id, Sleeper { last, wake: None, wait: slot.wait });
         let reason = format!("a turn of it is too large for the journal: {error}");
         self.input(id, Input::Cancel { actor: Arc::from("engine"), reason: Arc::from(reason) }, None);
     }
@@ -457,6 +469,9 @@ impl Shard {
             let before = slot.durable_seq;
             let unsynced = slot.unsynced.take().expect("an entry was under way");
             slot.durable_seq = unsynced.end;
+            let wait = slot.run.wait();
+            self.shared.census.moved(slot.wait, wait);
+            slot.wait = wait;
             next = Some(Lsn(receipt.lsn.0 + (unsynced.end - before)));
             rows.push((id, RunRow::of(&slot.run, unsynced.at, receipt.position)));
             keys.extend(unsynced.key.map(|key| (key, id)));
@@ -496,7 +511,7 @@ impl Shard {
             tracing::error!(run = %id, panic = %panic, "the observer panicked; the run goes on");
         }
         for command in commands {
-            self.perform(id, command);
+            self.perform(id, command, at);
         }
         self.go_on(id);
     }
@@ -521,7 +536,8 @@ impl Shard {
         }
     }
 
-    fn perform(&mut self, id: RunId, command: Command) {
+    /// Does what was decided at `at`, now that it is durable.
+    fn perform(&mut self, id: RunId, command: Command, at: Timestamp) {
         let slot = self.slots.get_mut(&id).expect("a run that has commands is there");
         match command {
             Command::Call { act, attempt } | Command::Reconcile { act, attempt } => {
@@ -531,15 +547,9 @@ impl Shard {
                 }
                 let Some(call) = slot.run.call(act) else { return };
                 let token = CancellationToken::new();
-                let mut request = dispatch::request(&self.shared, &slot.run, act, &call, token.clone());
-                let redactor = match dispatch::unseal(&self.shared, &slot.run, &call, &mut request) {
-                    Ok(redactor) => redactor,
-                    Err(problem) => {
-                        let outcome = CallOutcome::Refused(problem);
-                        slot.mailbox.push_back((Input::Outcome { act, attempt, outcome }, None));
-                        return;
-                    }
-                };
+                let request = dispatch::request(&self.shared, &slot.run, act, &call, token.clone());
+                let sealed = dispatch::sealed(&slot.run, &call);
+                let watch = Watch::of(&self.shared, &slot.run, &request, reconcile, at);
                 let tx = self.tx.clone();
                 if &*request.operation == child::OPERATION {
                     let input = slot.run.act(act).map(|a| a.input.clone()).unwrap_or_default();
@@ -552,12 +562,13 @@ impl Shard {
                         drop(shared);
                         if let Some(outcome) = child.perform(engine, request).await {
                             let input = Input::Outcome { act, attempt, outcome };
+                            watch.into_iter().for_each(|watch| watch.ended(&input));
                             drop(tx.send(Message::Input { run: id, input, reply: None }));
                         }
                     });
                     return;
                 }
-                match dispatch::perform(&self.shared, request, redactor, reconcile, act, attempt) {
+                match dispatch::perform(&self.shared, request, sealed, reconcile, (act, attempt), watch) {
                     dispatch::Performed::Now(input) => {
                         // The outcome is an input like any other, only sooner.
                         slot.mailbox.push_back((input, None));
@@ -642,9 +653,9 @@ impl Shard {
         slot.wake = wake;
         let far = wake.is_none_or(|at| at.since(self.shared.clock.now()) > SLEEP_AFTER);
         if far && !busy && slot.waiters.is_empty() && (aside || !slot.run.has_more()) {
-            let last = slot.chain.last();
+            let (last, wait) = (slot.chain.last(), slot.wait);
             self.slots.remove(&id);
-            self.sleeping.insert(id, Sleeper { last, wake });
+            self.sleeping.insert(id, Sleeper { last, wake, wait });
         }
     }
 
@@ -657,7 +668,7 @@ impl Shard {
         }
         if let Some(sleeper) = self.sleeping.get(&id) {
             let Loaded { run, chain, snapshot } = load::run(&self.shared, id, sleeper.last)?;
-            let wake = sleeper.wake;
+            let (wake, wait) = (sleeper.wake, sleeper.wait);
             self.sleeping.remove(&id);
             let slot = Slot {
                 run,
@@ -669,14 +680,17 @@ impl Shard {
                 calls: Vec::new(),
                 wake,
                 snapshot,
+                wait,
             };
             self.slots.insert(id, slot);
         }
         self.slots.get_mut(&id).ok_or(Error::NoOpenRun { run: id })
     }
 
-    fn adopt(&mut self, id: RunId, last: Position, wake: Option<Timestamp>, load: bool) {
-        self.sleeping.insert(id, Sleeper { last, wake });
+    fn adopt(&mut self, id: RunId, sleeper: Sleeper, load: bool) {
+        let wake = sleeper.wake;
+        self.shared.census.moved(None, sleeper.wait);
+        self.sleeping.insert(id, sleeper);
         if let Some(at) = wake {
             self.timers.push(Reverse((at, id)));
         }
@@ -688,11 +702,14 @@ impl Shard {
             Ok(slot) => slot,
             Err(error) => {
                 tracing::error!(run = %id, error = %error, "a run cannot be recovered; it stays as it is");
-                self.sleeping.remove(&id);
+                let lost = self.sleeping.remove(&id);
+                self.shared.census.moved(lost.and_then(|sleeper| sleeper.wait), None);
                 return;
             }
         };
         slot.wake = None;
+        let wait = slot.run.wait();
+        let before = std::mem::replace(&mut slot.wait, wait);
         let interrupted: Vec<Input> = slot
             .run
             .calls()
@@ -704,10 +721,13 @@ impl Shard {
         }
         // Calls that were given up before the crash have no outcome and never will.
         slot.run.abandoned.clear();
+        self.shared.census.moved(before, wait);
+        let slot = self.slots.get_mut(&id).expect("it was there a line above");
         let publications: Vec<ActId> = slot.run.publications().collect();
         let (idle, more) = (slot.mailbox.is_empty(), slot.run.has_more());
+        let now = self.shared.clock.now();
         for act in publications {
-            self.perform(id, Command::Publish { act });
+            self.perform(id, Command::Publish { act }, now);
         }
         if idle && more && dispatching {
             return self.input(id, Input::Continue, None);
@@ -755,6 +775,9 @@ impl Shard {
                 (None, None) => false,
             };
             if due {
+                if let Some(observer) = &self.shared.observer {
+                    observer.fired(now.since(at));
+                }
                 if let Some(slot) = self.slots.get_mut(&id) {
                     slot.wake = None;
                 }

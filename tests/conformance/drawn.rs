@@ -5,8 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cpd_core::definition::plan::{NodeId, Plan};
-use cpd_core::graph::{Graph, Marks, Place, State, Trace, Way, dot, mermaid, svg, to_json};
-use cpd_core::time::Timestamp;
+use cpd_core::graph::{Graph, Marks, Place, State, Way, dot, mermaid, svg, to_json};
 use cpd_engine::History;
 
 /// Draws a run and its definition.
@@ -18,19 +17,18 @@ pub fn drawn(history: &History) -> Result<(), String> {
     let graph = Graph::of(&plan);
     complete(&graph, &plan)?;
     readable(&graph, None)?;
-    let mut trace = Trace::new(&graph);
-    let mut last = Timestamp::default();
     // Activations of each task, as the machine numbers them.
     let mut acts: BTreeMap<NodeId, BTreeSet<u32>> = BTreeMap::new();
-    let run = history.each(|run, event, at| {
-        trace.event(run, event, at);
+    let run = history.each(|run, _, _| {
         for act in &run.acts {
             acts.entry(act.node).or_default().insert(act.id.0);
         }
-        last = at;
     });
     let run = run.map_err(|e| e.to_string())?;
-    let marks = trace.marks(&run, last);
+    let (same, marks) = history.graph().map_err(|e| e.to_string())?;
+    if same != graph {
+        return Err("a run has another graph than its definition".to_owned());
+    }
     for (index, block) in graph.blocks.iter().enumerate() {
         let begun = u32::try_from(acts.get(&block.node).map_or(0, BTreeSet::len)).unwrap_or(u32::MAX);
         let inside = |place: Place| match place {

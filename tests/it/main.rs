@@ -7,6 +7,7 @@ mod cli;
 mod crash;
 #[cfg(feature = "grpc")]
 mod grpc;
+mod observe;
 mod openapi;
 mod real;
 mod support;

@@ -1,6 +1,6 @@
 //! Connections to brokers: TCP, TLS above it, and reading in packets.
 //!
-//! - A host is held against the allowed ones of `[connectors.http]` before anything is looked up.
+//! - Where connections may go is for [`egress`](crate::egress) to say.
 //! - What could not connect did not happen. What breaks off later is uncertain once something was sent that counts; [`Sent`] is
 //!   set then, and whoever asks for the trouble of a loss gets the right one.
 //! - A [`Wire`] reads until a packet is whole and never holds more than a packet may have.
@@ -16,10 +16,10 @@ use cpd_connector_api::{Class, Problem, Standard, json};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::server::Target;
+use crate::egress::resolve::Error;
 use crate::http::{HttpClient, Trouble, tls};
 
 /// What is read at once.
@@ -60,7 +60,7 @@ pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 impl Dialer {
-    /// Connections with the allowed hosts, time limits and authorities of an HTTP client.
+    /// Connections with the egress rules, time limits and authorities of an HTTP client.
     pub fn new(http: HttpClient) -> Self {
         Self { http, tls: Arc::default() }
     }
@@ -70,18 +70,16 @@ impl Dialer {
     /// # Errors
     /// If the host is not allowed, or there is no connection: nothing was sent then.
     pub async fn connect(&self, target: &Target) -> Result<Wire, Trouble> {
-        // As it stands in an address, with the brackets of IPv6, so that one list serves all protocols.
-        let host = if target.host.contains(':') { &format!("[{}]", target.host) } else { &target.host };
-        self.http.allowed_host(host).map_err(Trouble::Refused)?;
         let limit = Duration::from_millis(self.http.config().connect_timeout_ms);
         let connecting = async {
-            let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+            let tcp = self.http.egress().connect(&target.host, target.port).await?;
             tcp.set_nodelay(true)?;
-            Ok::<_, io::Error>(tcp)
+            Ok::<_, Error>(tcp)
         };
         let tcp = match tokio::time::timeout(limit, connecting).await {
             Ok(Ok(tcp)) => tcp,
-            Ok(Err(e)) => return Err(unreachable(target, &e.to_string())),
+            Ok(Err(Error::Refused(refused))) => return Err(Trouble::Refused(refused.problem())),
+            Ok(Err(Error::Io(e))) => return Err(unreachable(target, &e.to_string())),
             Err(_) => return Err(unreachable(target, "time ran out")),
         };
         let wire = Wire::over(Box::new(tcp), target.shown());

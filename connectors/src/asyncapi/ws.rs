@@ -1,6 +1,6 @@
 //! WebSocket (RFC 6455), as a client of one call.
 //!
-//! The handshake is a request of the HTTP client that all connectors share, so allowed hosts, proxies and authorities are the same;
+//! The handshake is a request of the HTTP client that all connectors share, so egress rules, proxies and authorities are the same;
 //! what follows are frames. A message is one text frame, or a binary one if it is no UTF-8. The protocol confirms nothing; after
 //! the message we say goodbye, and the server's own goodbye, with a good code, means that it has read what came before.
 //! For a subscription that goodbye is the end of the messages.
@@ -24,7 +24,7 @@ use super::message::Inbound;
 use super::net::{Lost, Sent, Wire};
 use super::server::Target;
 use super::session::{IDLE, Publication, Session, Subscription, quoted};
-use crate::http::client::sensitive;
+use crate::http::client::{refusal, sensitive};
 use crate::http::verdict::of_status;
 use crate::http::{HttpClient, Trouble};
 
@@ -64,7 +64,7 @@ pub async fn open(
 ) -> Result<Ws, Trouble> {
     let source = SystemRandom::new();
     let url = target.url(address).map_err(Trouble::Refused)?;
-    let client = http.library(&url).map_err(Trouble::Refused)?;
+    let client = http.library(&url).await.map_err(Trouble::Refused)?;
     let key = BASE64.encode(random::<16>(&source)?);
     let mut headers = HeaderMap::new();
     for (name, value) in [("connection", "Upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", "13")] {
@@ -81,7 +81,10 @@ pub async fn open(
         headers.insert(AUTHORIZATION, sensitive(&value).map_err(Trouble::Refused)?);
     }
     let whom = format!("{}{}", target.shown(), url.path());
-    let response = client.get(url).headers(headers).send().await.map_err(|e| {
+    let response = client.get(url.clone()).headers(headers).send().await.map_err(|e| {
+        if let Some(problem) = refusal(&e, &url) {
+            return Trouble::Refused(problem);
+        }
         let e = e.without_url();
         let mut why = e.to_string();
         let mut next = e.source();

@@ -24,6 +24,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::target::Target;
+use crate::egress::resolve::Error;
 use crate::http::{HttpClient, Trouble, tls};
 
 /// What the other side may send before we have read it: a few frames, so that a large answer is not waited for in pieces.
@@ -52,7 +53,7 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    /// Connections with the time limits and authorities of an HTTP client.
+    /// Connections with the egress rules, time limits and authorities of an HTTP client.
     pub fn new(http: HttpClient) -> Self {
         Self { http, tls: Arc::default() }
     }
@@ -71,7 +72,11 @@ impl Dialer {
 
     async fn establish(&self, target: &Target) -> Result<Connection, Trouble> {
         let lost = |e: io::Error| unreachable(target, &e.to_string());
-        let tcp = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(lost)?;
+        let tcp = match self.http.egress().connect(&target.host, target.port).await {
+            Ok(tcp) => tcp,
+            Err(Error::Refused(refused)) => return Err(Trouble::Refused(refused.problem())),
+            Err(Error::Io(e)) => return Err(lost(e)),
+        };
         tcp.set_nodelay(true).map_err(lost)?;
         let io: Box<dyn Io> = if target.tls { self.secure(tcp, target).await? } else { Box::new(tcp) };
         let mut builder = client::Builder::new();

@@ -201,7 +201,9 @@ impl Grpc {
         let text = |path: &[&str]| member(with, path).and_then(Value::as_str).unwrap_or("");
         let policy = member(with, &["service", "authentication"]).map(Policy::read).transpose().map_err(refused)?;
         let target = target(with).map_err(refused)?;
-        self.authenticator.http().allowed_host(&target.bracketed()).map_err(refused)?;
+        // Before anything else is done for the call; the address that the name leads to is checked when it is connected to.
+        let admitted = self.authenticator.http().egress().admit(&target.host, target.port);
+        admitted.map_err(|why| refused(why.problem()))?;
         let proto = self.proto(pinned(with, &request.resources).map_err(refused)?).await.map_err(refused)?;
         let method = proto.method(text(&["service", "name"]), text(&["method"])).map_err(refused)?;
         let arguments = member(with, &["arguments"]);

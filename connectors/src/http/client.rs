@@ -9,8 +9,11 @@
 //! - Problems name method and address without query, user or fragment, and never a request's headers.
 //! - Nothing is retried here: that is the engine's business, and it is journaled there.
 //! - `Idempotency-Key` goes out with every method that is not safe, unless the caller set one.
+//! - Where it may connect to is for [`Egress`] to say, at every hop: to nothing else are there connections, and clients with other
+//!   rules share none.
 //! - Loopback addresses never go through a proxy; others do as `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` say.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -29,6 +32,8 @@ use super::answer::Answer;
 use super::exchange::{Credentials, Sent};
 use super::tls;
 use super::verdict::Trouble;
+use crate::egress::proxy::Proxies;
+use crate::egress::{Egress, Refused};
 
 /// The name under which a request's key travels.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -49,8 +54,6 @@ pub struct HttpConfig {
     pub headers_max: usize,
     /// The most redirects that are followed when following was asked for.
     pub redirects_max: usize,
-    /// Hosts that may be called: `api.example.com`, or `*.example.com` for what lies below it. Empty: any host.
-    pub allow_hosts: Vec<String>,
     /// A PEM file with certificate authorities to trust beside the system's.
     pub ca_file: Option<PathBuf>,
 }
@@ -64,7 +67,6 @@ impl Default for HttpConfig {
             body_bytes_max: 8 * 1024 * 1024,
             headers_max: 100,
             redirects_max: 10,
-            allow_hosts: Vec::new(),
             ca_file: None,
         }
     }
@@ -155,8 +157,20 @@ pub fn shown(url: &Url) -> String {
 pub struct HttpClient {
     config: Arc<HttpConfig>,
     clock: Arc<dyn Clock>,
-    pub(super) direct: reqwest::Client,
-    pub(super) proxied: reqwest::Client,
+    egress: Egress,
+    libraries: Arc<Libraries>,
+}
+
+/// The clients below: a pair for each class of ports between which the rules make a difference, since names are looked up
+/// without a port there.
+struct Libraries {
+    proxies: Proxies,
+    by_port: BTreeMap<u16, Library>,
+}
+
+struct Library {
+    direct: reqwest::Client,
+    proxied: reqwest::Client,
 }
 
 impl fmt::Debug for HttpClient {
@@ -166,11 +180,19 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// Builds a client.
+    /// Builds a client without rules of where it may reach: for endpoints that the operator has configured, and no others.
     ///
     /// # Errors
     /// If TLS does not come up, see [`tls::client_config`].
     pub fn new(config: HttpConfig, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
+        Self::guarded(config, Egress::open(), clock)
+    }
+
+    /// Builds a client for addresses that definitions name.
+    ///
+    /// # Errors
+    /// If TLS does not come up, see [`tls::client_config`].
+    pub fn guarded(config: HttpConfig, egress: Egress, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
         let tls = tls::client_config(config.ca_file.as_deref())?;
         let builder = || {
             reqwest::Client::builder()
@@ -182,9 +204,22 @@ impl HttpClient {
                 .http1_max_headers(config.headers_max)
                 .user_agent(concat!("cpd/", env!("CARGO_PKG_VERSION")))
         };
-        let direct = builder().no_proxy().build().map_err(BuildError::Client)?;
-        let proxied = builder().build().map_err(BuildError::Client)?;
-        Ok(Self { config: Arc::new(config), clock, direct, proxied })
+        let proxies = Proxies::of(&egress);
+        let mut by_port = BTreeMap::new();
+        for port in egress.ports().into_iter().chain([0]) {
+            let direct = builder().no_proxy().dns_resolver(egress.dns(port)).build();
+            let proxied = builder().dns_resolver(proxies.dns(&egress, port)).build();
+            let library =
+                Library { direct: direct.map_err(BuildError::Client)?, proxied: proxied.map_err(BuildError::Client)? };
+            by_port.insert(port, library);
+        }
+        let libraries = Arc::new(Libraries { proxies, by_port });
+        Ok(Self { config: Arc::new(config), clock, egress, libraries })
+    }
+
+    /// Where the client may reach.
+    pub fn egress(&self) -> &Egress {
+        &self.egress
     }
 
     /// The clock that the client goes by.
@@ -279,28 +314,39 @@ impl HttpClient {
                 "found a user or password in the address, which is logged; use `endpoint.authentication` instead";
             return Err(Problem::standard(Standard::Validation, what));
         }
-        self.allowed_host(url.host_str().unwrap_or(""))
+        let (host, port) = place(url);
+        self.egress.admit(host, port).map(drop).map_err(|refused| refused.problem())
     }
 
-    /// Whether anything may be called at that host, by whatever protocol.
+    /// The library's client for an address that may be called. It has to be sent nothing but requests to that address.
     ///
     /// # Errors
-    /// If it is none of those that are allowed.
-    pub fn allowed_host(&self, host: &str) -> Result<(), Problem> {
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
-        let fits = |pattern: &String| match pattern.to_ascii_lowercase().strip_prefix("*.") {
-            Some(parent) => host.strip_suffix(parent).is_some_and(|sub| sub.len() > 1 && sub.ends_with('.')),
-            None => pattern.eq_ignore_ascii_case(&host),
-        };
-        if self.config.allow_hosts.is_empty() || self.config.allow_hosts.iter().any(fits) {
-            return Ok(());
+    /// If the address may not be called.
+    pub async fn library(&self, url: &Url) -> Result<&reqwest::Client, Problem> {
+        self.allowed(url)?;
+        let (host, port) = place(url);
+        let library = self.libraries.by_port.get(&self.egress.port_class(port)).ok_or_else(|| {
+            Problem::standard(
+                Standard::Runtime,
+                format!("found no client for port {port}, expected one for every port"),
+            )
+        })?;
+        if is_loopback(url) || !self.libraries.proxies.intercepts(url) {
+            return Ok(&library.direct);
         }
-        let list = self.config.allow_hosts.join(", ");
-        Err(Problem::standard(
-            Standard::Authorization,
-            format!("found host {host:?}, expected one of those allowed: {list}"),
-        ))
+        self.egress.admit_through_proxy(host, port).await.map_err(|refused| refused.problem())?;
+        Ok(&library.proxied)
     }
+}
+
+/// Host and port of a web address.
+fn place(url: &Url) -> (&str, u16) {
+    (url.host_str().unwrap_or(""), url.port_or_known_default().unwrap_or(0))
+}
+
+/// The refusal that is the reason for a library's error, if one is. Names are looked up without a port; the address has it.
+pub fn refusal(e: &reqwest::Error, url: &Url) -> Option<Problem> {
+    Refused::below(e).map(|refused| Refused { port: place(url).1, ..refused.clone() }.problem())
 }
 
 /// Whether the address is this machine's own: such calls never go through a proxy.
@@ -314,10 +360,12 @@ mod tests {
     use cpd_connector_api::clock::SystemClock;
 
     use super::*;
+    use crate::egress::{EgressConfig, Reach};
 
     fn client(allow: &[&str]) -> HttpClient {
-        let allow_hosts = allow.iter().map(ToString::to_string).collect();
-        HttpClient::new(HttpConfig { allow_hosts, ..HttpConfig::default() }, Arc::new(SystemClock)).unwrap()
+        let allow = allow.iter().map(ToString::to_string).collect();
+        let egress = EgressConfig { reach: Reach::Listed, allow, ..EgressConfig::default() };
+        HttpClient::guarded(HttpConfig::default(), Egress::new(&egress).unwrap(), Arc::new(SystemClock)).unwrap()
     }
 
     fn url(text: &str) -> Url {
@@ -330,8 +378,7 @@ mod tests {
         for good in ["https://API.example.com/x", "http://a.corp.example", "http://a.b.corp.example:8080"] {
             assert_eq!(client.allowed(&url(good)), Ok(()), "{good}");
         }
-        for bad in ["https://example.com", "http://corp.example", "http://evilcorp.example", "http://169.254.169.254/"]
-        {
+        for bad in ["https://example.com", "http://corp.example", "http://evilcorp.example", "http://93.184.216.34/"] {
             let problem = client.allowed(&url(bad)).unwrap_err();
             assert!(problem.to_string().contains("expected one of those allowed"), "{bad}: {problem}");
         }
@@ -339,7 +386,7 @@ mod tests {
 
     #[test]
     fn addresses_with_credentials_or_other_schemes_are_refused_without_an_echo() {
-        let client = client(&[]);
+        let client = client(&["example.com"]);
         let problem = client.allowed(&url("https://bob:hunter2@example.com")).unwrap_err().to_string();
         assert!(problem.contains("authentication") && !problem.contains("hunter2"), "{problem}");
         assert!(client.allowed(&url("file:///etc/passwd")).is_err());

@@ -1,8 +1,8 @@
 //! One exchange: the hops of a call, from the first request to the answer that counts.
 //!
 //! - Redirects are followed only when the caller asks, and here, not in the library below: credentials stay with the
-//!   origin that they were meant for, an `https` address never leads to an `http` one, every hop is held against the allowed
-//!   hosts, and once a `POST` was answered with "see elsewhere" every later trouble is *unknown*: it took effect.
+//!   origin that they were meant for, an `https` address never leads to an `http` one, every hop is held against the rules of
+//!   where we may reach, and once a `POST` was answered with "see elsewhere" every later trouble is *unknown*: it took effect.
 //! - [`Credentials`] are asked at every hop. A call that has once left its origin carries none any more, not even when it
 //!   is sent back: the way back was another's idea. A 401 of the origin itself may be worth another try; they say so.
 //! - `Sent` remembers whether a request may have reached the other side, for an end that comes from outside.
@@ -18,7 +18,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, HeaderVal
 use tokio::time::Instant;
 
 use super::answer::Answer;
-use super::client::{Call, HttpClient, is_loopback, shown};
+use super::client::{Call, HttpClient, refusal, shown};
 use super::verdict::Trouble;
 
 /// Of a body that is only good for an error message, this much is read.
@@ -107,7 +107,7 @@ impl HttpClient {
     }
 
     async fn hop(&self, call: &Call, end: Instant, took_effect: bool) -> Result<Answer, Trouble> {
-        let client = if is_loopback(&call.url) { &self.direct } else { &self.proxied };
+        let client = self.library(&call.url).await.map_err(Trouble::Refused)?;
         let mut request = client
             .request(call.method.clone(), call.url.clone())
             .headers(call.headers.clone())
@@ -212,6 +212,9 @@ fn turn(call: &mut Call, status: u16, target: &str) -> Result<bool, Problem> {
 
 /// The trouble of an exchange that brought no answer.
 pub(super) fn no_answer(call: &Call, e: reqwest::Error) -> Trouble {
+    if let Some(problem) = refusal(&e, &call.url) {
+        return Trouble::Refused(problem);
+    }
     let (connect, timeout, builder) = (e.is_connect(), e.is_timeout(), e.is_builder());
     let what = format!("{} {}", call.method, shown(&call.url));
     let why = cause(e);

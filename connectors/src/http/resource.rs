@@ -1,7 +1,7 @@
 //! Documents that a definition refers to: OpenAPI descriptions, proto files, schemas, scripts.
 //!
 //! [`load`] takes what the language calls an external resource's endpoint: an address, or one with `authentication`.
-//! `http` and `https` go through the client with its allowed hosts, up to ten redirects, and a limit of size. `file:`
+//! `http` and `https` go through the client with its rules of where it may reach, up to ten redirects, and a limit of size. `file:`
 //! addresses and relative paths are read below a directory that the caller names, and nowhere else: no `..`, no symbolic
 //! link and no absolute path leads out of it. Without such a directory there are no files.
 //!

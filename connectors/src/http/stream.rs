@@ -10,12 +10,11 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use cpd_connector_api::guard::{ended, within};
-use cpd_connector_api::{Class, Problem, Request};
-use reqwest::Url;
+use cpd_connector_api::{Class, Request};
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 
 use super::answer::Answer;
-use super::client::{Call, HttpClient, IDEMPOTENCY_KEY, is_loopback, shown};
+use super::client::{Call, HttpClient, IDEMPOTENCY_KEY, shown};
 use super::exchange::no_answer;
 use super::verdict::Trouble;
 
@@ -58,15 +57,6 @@ impl<F: FnMut(&[u8]) -> ControlFlow<()> + Send> Sink for EventStream<F> {
 }
 
 impl HttpClient {
-    /// The library's client for an address, once the address is held against the allowed hosts.
-    ///
-    /// # Errors
-    /// If the address may not be called.
-    pub fn library(&self, url: &Url) -> Result<&reqwest::Client, Problem> {
-        self.allowed(url)?;
-        Ok(if is_loopback(url) { &self.direct } else { &self.proxied })
-    }
-
     /// Makes one exchange and hands the pieces of an event stream to `take` until it says that there was enough.
     ///
     /// # Errors
@@ -109,6 +99,7 @@ impl HttpClient {
         let limit = Duration::from_millis(self.config().timeout_ms);
         let mut sending = self
             .library(&call.url)
+            .await
             .map_err(Trouble::Refused)?
             .request(call.method.clone(), call.url.clone())
             .headers(call.headers.clone())

@@ -29,7 +29,7 @@ use sse_stream::Sse;
 
 use super::METHODS;
 use super::witness::Witness;
-use crate::http::client::shown;
+use crate::http::client::{refusal, shown};
 use crate::http::stream::{innermost, is_event_stream};
 use crate::http::verdict::{of_status, retry_after};
 use crate::http::{HttpClient, Trouble, content};
@@ -106,6 +106,9 @@ impl Door {
     }
 
     fn lost(&self, asked: &Asked, e: reqwest::Error) -> Trouble {
+        if let Some(problem) = refusal(&e, &self.url) {
+            return Trouble::Refused(problem);
+        }
         let (connect, timeout) = (e.is_connect(), e.is_timeout());
         let why = innermost(&e.without_url());
         match (connect, timeout) {
@@ -127,6 +130,7 @@ impl Door {
         let mut sending = self
             .client
             .library(&self.url)
+            .await
             .map_err(Trouble::Refused)?
             .post(self.url.clone())
             .headers((*self.headers).clone())
@@ -348,7 +352,7 @@ impl StreamableHttpClient for Door {
         custom: HashMap<HeaderName, HeaderValue>,
     ) -> Result<(), Failure> {
         let closed = |what: String| Failure::Client(Closed(what));
-        let library = self.client.library(&self.url).map_err(|p| closed(p.to_string()))?;
+        let library = self.client.library(&self.url).await.map_err(|p| closed(p.to_string()))?;
         let mut sending = library.delete(self.url.clone()).headers((*self.headers).clone()).timeout(FAREWELL);
         for (name, value) in custom {
             sending = sending.header(name, value);
@@ -373,7 +377,7 @@ impl StreamableHttpClient for Door {
             self.witness.trouble(trouble);
             Failure::Client(Closed(text))
         };
-        let library = self.client.library(&self.url).map_err(|p| give_up(p.to_string()))?;
+        let library = self.client.library(&self.url).await.map_err(|p| give_up(p.to_string()))?;
         let limit = Duration::from_millis(self.client.config().timeout_ms);
         let mut sending = library
             .get(self.url.clone())

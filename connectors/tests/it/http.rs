@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cpd_connector_api::{Connector, Outcome, json};
-use cpd_connectors::http::HttpConfig;
 use cpd_connectors::sandbox::faults::{Fault, Kind};
 use tokio::net::TcpListener;
 
@@ -179,10 +178,7 @@ async fn bad_input_is_refused_before_anything_is_sent_and_echoes_no_secret() {
 #[tokio::test]
 async fn hosts_that_are_not_allowed_are_not_called_even_by_a_redirect() {
     let sandbox = sandbox().await;
-    let http = cpd_connectors::http::Http::new(
-        client(HttpConfig { allow_hosts: vec!["api.example.com".into()], ..HttpConfig::default() }),
-        secrets(),
-    );
+    let http = cpd_connectors::http::Http::over(guarded(only(&["api.example.com"])));
     let input = json!({"method": "POST", "endpoint": format!("{}/sandbox/echo", sandbox.url())});
     let outcome = http.call(request("http.request", "k", input)).await;
     assert_eq!((trouble(&outcome).0, trouble(&outcome).1.status), ("refused", 403));

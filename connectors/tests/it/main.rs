@@ -9,6 +9,7 @@ mod authority;
 mod bad_answers;
 mod conformance;
 mod digest;
+mod egress;
 #[cfg(feature = "grpc")]
 mod grpc;
 mod http;

@@ -297,14 +297,16 @@ async fn an_authority_in_trouble_is_a_problem_of_authentication_and_nothing_reac
 async fn an_authority_that_is_not_there_or_not_allowed_is_told_apart() {
     let authority = Authority::start(Rules::default()).await;
     let nowhere = json!({"authority": "http://no-such-host.invalid/a"});
-    let (name, kind, status, said) = failed(&get(&connector(&authority), &authority, nowhere.clone()).await);
+    let (name, kind, status, said) = failed(&get(&connector(&authority), &authority, nowhere).await);
     assert_eq!((name, kind.as_str(), status), ("failed", "authentication", 401), "{said}");
     assert!(
         said.contains("obtain a token: POST http://no-such-host.invalid/a/oauth2/token could not connect"),
         "{said}"
     );
-    let config = HttpConfig { allow_hosts: vec!["127.0.0.1".into()], ..HttpConfig::default() };
-    let (name, kind, status, said) = failed(&get(&connector_with(&authority, config), &authority, nowhere).await);
+    let elsewhere = json!({"authority": "http://93.184.216.34/a"});
+    let clock: Arc<dyn Clock> = authority.clock.clone();
+    let client = HttpClient::guarded(HttpConfig::default(), only(&["127.0.0.1"]), clock).expect("a client");
+    let (name, kind, status, said) = failed(&get(&Http::new(client, secrets()), &authority, elsewhere).await);
     assert_eq!((name, kind.as_str(), status), ("refused", "authorization", 403), "{said}");
     assert_eq!(authority.server.asked().len(), 0);
 }

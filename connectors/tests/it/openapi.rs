@@ -334,8 +334,7 @@ async fn bad_answers_mean_what_the_class_of_the_operation_says() {
 #[tokio::test]
 async fn hosts_that_are_not_allowed_are_not_called_whatever_a_document_says() {
     let server = pets().await;
-    let config = HttpConfig { allow_hosts: vec!["api.example.com".into()], ..HttpConfig::default() };
-    let connector = OpenApi::new(authenticator(config));
+    let connector = OpenApi::new(guarded(only(&["api.example.com"])));
     let with = json!({"operationId": "getPet", "parameters": {"id": 0}});
     let outcome = connector.call(asking(&server, PETS, &with)).await;
     assert!(detail(trouble(&outcome).1).contains("expected one of those allowed"), "{outcome:?}");

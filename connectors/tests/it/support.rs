@@ -14,6 +14,7 @@ use cpd_connectors::agent::document::AgentDocument;
 use cpd_connectors::atlas::Atlas;
 use cpd_connectors::atlas::config::{AtlasConfig, MlflowConfig, Poll, TrainingConfig};
 use cpd_connectors::authentication::Authenticator;
+use cpd_connectors::egress::{Egress, EgressConfig, Reach};
 use cpd_connectors::http::{Http, HttpClient, HttpConfig};
 use cpd_connectors::sandbox::{Config, Sandbox, serve};
 
@@ -50,6 +51,19 @@ pub fn client(config: HttpConfig) -> HttpClient {
 
 pub fn authenticator(config: HttpConfig) -> Authenticator {
     Authenticator::new(client(config), secrets())
+}
+
+/// Rules that let nothing be reached but what is listed.
+pub fn only(allow: &[&str]) -> Egress {
+    let allow = allow.iter().map(ToString::to_string).collect();
+    Egress::new(&EgressConfig { reach: Reach::Listed, allow, ..EgressConfig::default() }).expect("the rules are good")
+}
+
+/// A client, tokens and secrets under rules.
+pub fn guarded(egress: Egress) -> Authenticator {
+    let config = HttpConfig { connect_timeout_ms: 5_000, ..HttpConfig::default() };
+    let client = HttpClient::guarded(config, egress, Arc::new(SystemClock)).expect("a client can be built");
+    Authenticator::new(client, secrets())
 }
 
 pub fn http() -> Http {

@@ -49,4 +49,4 @@ pub use recover::{Cut, OnLoss};
 pub use scan::{Cursor, Scan};
 pub use stored::{Record, StoredEntry};
 pub use verify::{Finding, Report, verify, verify_files};
-pub use writer::{Batch, Done, Hook, Stats, Status, Writer, WriterOptions};
+pub use writer::{Batch, Done, Group, Hook, OnGroup, Stats as WriterStats, Status, Writer, WriterOptions};

@@ -75,12 +75,42 @@ pub struct WriterOptions {
     pub on_status: Option<Hook<Status>>,
     /// Told the next record's number after each group, for those who follow the journal.
     pub on_durable: Option<Hook<Lsn>>,
+    /// Told of each group that was written.
+    pub on_group: Option<OnGroup>,
+}
+
+/// Who is told of the groups, and how they are measured.
+#[derive(Clone)]
+pub struct OnGroup {
+    /// A stopwatch, in microseconds.
+    pub stopwatch: fn() -> u64,
+    /// Told of each group after it is durable and its batches have been answered.
+    pub told: Hook<Group>,
 }
 
 impl Default for WriterOptions {
     fn default() -> Self {
-        Self { pending_bytes_max: 64 << 20, group_bytes_max: 8 << 20, on_status: None, on_durable: None }
+        Self {
+            pending_bytes_max: 64 << 20,
+            group_bytes_max: 8 << 20,
+            on_status: None,
+            on_durable: None,
+            on_group: None,
+        }
     }
+}
+
+/// A group that was written, and is durable.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Group {
+    /// Its batches.
+    pub batches: u64,
+    /// Its entries.
+    pub entries: u64,
+    /// Its bytes.
+    pub bytes: u64,
+    /// How long the write and the sync took; with the wait for room, if there was one.
+    pub took: Duration,
 }
 
 /// What a writer has done since it was started.
@@ -427,14 +457,23 @@ fn commit(log: &mut Log, shared: &Shared, group: &mut Vec<Staged>) {
         return;
     }
     let bytes = log.staged();
+    let begin = shared.options.on_group.as_ref().map(|hook| (hook.stopwatch)());
     match patiently(log, shared, Log::commit) {
         Ok(()) => {
             let Counters { groups, batches, entries, bytes: counted, .. } = &shared.counters;
             groups.fetch_add(1, Ordering::Relaxed);
             batches.fetch_add(group.len() as u64, Ordering::Relaxed);
-            entries.fetch_add(group.iter().map(|staged| staged.receipts.len() as u64).sum(), Ordering::Relaxed);
+            let written = group.iter().map(|staged| staged.receipts.len() as u64).sum();
+            entries.fetch_add(written, Ordering::Relaxed);
+            let seen = shared.options.on_group.as_ref().zip(begin).map(|(hook, begin)| {
+                let took = Duration::from_micros((hook.stopwatch)().saturating_sub(begin));
+                (hook, Group { batches: group.len() as u64, entries: written, bytes, took })
+            });
             counted.fetch_add(bytes, Ordering::Relaxed);
             group.drain(..).for_each(|Staged { bytes, done, receipts }| shared.finish(bytes, done, Ok(receipts)));
+            if let Some((hook, seen)) = seen {
+                shared.guarded(|| (hook.told)(seen));
+            }
             if let Some(hook) = &shared.options.on_durable {
                 shared.guarded(|| hook(log.next()));
             }

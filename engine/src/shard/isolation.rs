@@ -37,7 +37,7 @@ impl Aside {
 }
 
 /// Does something that may panic, and says what the panic said.
-pub(super) fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, Arc<str>> {
+pub(crate) fn guarded<T>(act: impl FnOnce() -> T) -> Result<T, Arc<str>> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|panic| text(panic.as_ref()))
 }
 
@@ -103,7 +103,8 @@ impl Shard {
                     (slot.run, slot.chain, slot.snapshot, slot.wake) = (run, chain, snapshot, None);
                     slot.mailbox.extend(outcome.map(|input| (input, None)));
                 } else {
-                    self.sleeping.insert(id, Sleeper { last, wake: None });
+                    let wait = self.sleeping.get(&id).and_then(|sleeper| sleeper.wait);
+                    self.sleeping.insert(id, Sleeper { last, wake: None, wait });
                 }
                 // A panic in here comes back once, as the second one, which ends it.
                 self.isolated(id, |shard| shard.rest(id));
@@ -117,13 +118,15 @@ impl Shard {
 
     /// A run that takes nothing more in this process.
     fn lose(&mut self, id: RunId, last: Position, error: &Error) {
+        let mut wait = self.sleeping.get(&id).and_then(|sleeper| sleeper.wait);
         if let Some(mut slot) = self.slots.remove(&id) {
+            wait = slot.wait;
             cancel_calls(&mut slot);
             for reply in slot.mailbox.into_iter().filter_map(|(_, reply)| reply) {
                 drop(reply.send(Err(error.clone())));
             }
         }
-        self.sleeping.insert(id, Sleeper { last, wake: None });
+        self.sleeping.insert(id, Sleeper { last, wake: None, wait });
     }
 
     /// What a run that is set aside does with an input.

@@ -8,8 +8,9 @@ use cpd_core::machine::{CallPhase, Run};
 use tempfile::TempDir;
 
 use super::support::{LONG, World, builder, open, output, register, until};
-use crate::engine::{Engine, Observer};
+use crate::engine::Engine;
 use crate::error::Error;
+use crate::observe::Observer;
 use crate::view::View;
 use cpd_core::machine::Event;
 use cpd_core::time::Timestamp;

@@ -7,7 +7,6 @@ use cpd_connector_api::{Outcome, Problem, Reconciled, Standard};
 use cpd_core::json;
 use cpd_core::machine::{CallPhase, Resolution};
 use cpd_engine::{Engine, RunEnd, RunHandle, SimClock};
-use cpd_journal::Lsn;
 use cpd_journal::index::{Batch, Driver, Space, open_or_rebuild};
 use tempfile::TempDir;
 
@@ -175,6 +174,68 @@ async fn an_index_that_is_lost_or_broken_is_rebuilt_and_nothing_is_lost() {
     engine.stop().await.unwrap();
 }
 
+/// What the directory of a journal holds.
+fn files(dir: &std::path::Path) -> std::collections::BTreeMap<std::ffi::OsString, Vec<u8>> {
+    let entries = std::fs::read_dir(dir).unwrap().flatten();
+    entries.map(|e| (e.file_name(), std::fs::read(e.path()).unwrap())).collect()
+}
+
+/// An older copy of the journal was opened beside the newer index, and "nothing is lost" was said of the records between them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_that_knows_more_than_its_journal_is_the_witness_of_a_loss() {
+    let (dir, world) = (tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let engine = open(dir.path(), &world).await;
+    register(&engine, "w", "do:\n  - a: { set: { n: 1 } }").await;
+    output(&engine.start("w").go().await.unwrap()).await;
+    engine.stop().await.unwrap();
+    let journal = dir.path().join("journal");
+    let older = files(&journal);
+    let engine = open(dir.path(), &world).await;
+    output(&engine.start("w").go().await.unwrap()).await;
+    engine.stop().await.unwrap();
+    for (name, bytes) in &older {
+        std::fs::write(journal.join(name), bytes).unwrap();
+    }
+    for _ in 0..2 {
+        let refused = builder(dir.path(), &world).open().await.map(drop);
+        let Err(cpd_engine::Error::RecordsMissing { next, applied, .. }) = refused else { panic!("{refused:?}") };
+        assert_eq!((next.0, applied.0), (6, 9), "one registration, then four records a run");
+        assert_eq!(files(&journal), older, "what refuses changes nothing");
+    }
+    std::fs::remove_dir_all(dir.path().join("index")).unwrap();
+    let engine = open(dir.path(), &world).await;
+    assert_eq!(engine.runs(10).unwrap().len(), 1);
+    engine.stop().await.unwrap();
+}
+
+/// A journal beside the index of another one lost its start keys: a second start with a key that was known began a second run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_of_another_journal_is_made_again() {
+    let (dir, other, world) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), Arc::new(World::default()));
+    let mut known = Vec::new();
+    for dir in [&other, &dir] {
+        let engine = open(dir.path(), &world).await;
+        register(&engine, "w", "do:\n  - a: { set: { n: 1 } }").await;
+        known.clear();
+        for key in ["first", "second"] {
+            let run = engine.start("w").key(key).go().await.unwrap();
+            output(&run).await;
+            known.push(run.id());
+        }
+        engine.stop().await.unwrap();
+    }
+    let index = dir.path().join("index");
+    std::fs::remove_dir_all(&index).unwrap();
+    std::fs::rename(other.path().join("index"), &index).unwrap();
+    let engine = open(dir.path(), &world).await;
+    let why = engine.recovered().index_rebuilt.clone();
+    assert!(why.as_deref().is_some_and(|why| why.contains("another journal")), "{why:?}");
+    for (key, id) in ["first", "second"].into_iter().zip(known) {
+        assert_eq!(engine.start("w").key(key).go().await.unwrap().id(), id);
+    }
+    engine.stop().await.unwrap();
+}
+
 /// A start read the row of every run, one by one, however many were open.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_needs_nothing_of_an_index_but_the_rows_of_open_runs() {
@@ -236,7 +297,7 @@ async fn whatever_nesting_was_recorded_is_read_again() {
 
 /// Changes a row of an index that nobody has open.
 fn change(data: &std::path::Path, space: Space, key: &[u8], value: &[u8]) {
-    let index = open_or_rebuild(Driver::Fjall, &data.join("index/fjall"), Lsn(u64::MAX)).expect("an index").index;
+    let index = open_or_rebuild(Driver::Fjall, &data.join("index/fjall")).expect("an index").index;
     let mut batch = Batch::new();
     batch.put(space, key, value);
     index.write(batch).expect("a write");

@@ -265,5 +265,5 @@ fn a_full_standard_output_is_reported() {
     detached(&place, &["add.yaml", "a=1", "b=2"]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("a device");
     let out = finish(place.command(&["runs"]).stdout(full));
-    out.exits(1).says(&["No space left on device"]);
+    out.exits(1).says(&["write to standard output", "No space left on device"]);
 }

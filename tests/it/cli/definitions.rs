@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{FAULTY, Place, SUM, definitions_dir};
+use super::{FAULTY, Place, SUM, definitions_dir, workflow};
 
 const WRONG: &str = "document: { dsl: '1.0.3', namespace: test, name: wrong, version: '1.0.0' }
 do:
@@ -223,4 +223,39 @@ fn registering_twice_changes_nothing_and_another_text_under_the_same_version_is_
     place.cpd(&["register", "add.yaml"]).exits(1).says(&["1.0.0"]);
     let out = place.cpd(&["run", "add-up", "a=3", "b=1", "--json"]).exits(0);
     assert_eq!(out.json()["output"]["sum"], 4, "what was registered stands");
+}
+
+/// Such a call could be registered, and its run faulted.
+#[test]
+fn a_policy_without_its_parameter_is_an_error_of_the_definition_that_calls_it() {
+    let place = Place::new();
+    let policy = "cpd: policy/v1\nname: limit\nversion: 1.0.0\nparameters:\n  most: { type: number }\n  least: { type: number, default: 1 }\n\
+                  facts: { n: { type: number } }\nthreshold: { any: [ n > most, n < least ] }\n";
+    place.write("limit.yaml", policy);
+    place.cpd(&["register", "limit.yaml"]).exits(0);
+    let decide = |parameters: &str| {
+        workflow(
+            "decide",
+            &format!(
+                "  - decide:\n      call: policy.evaluate\n      with: {{ policy: limit, input: {{ n: 3 }}{parameters} }}\n"
+            ),
+        )
+    };
+    for (parameters, column) in [("", 13), (", parameters: { least: 0 }", 59)] {
+        place.write("decide.yaml", decide(parameters));
+        for command in ["validate", "register", "run"] {
+            place.cpd(&[command, "decide.yaml"]).exits(1).says(&[
+                "error[missing-argument]: policy `limit` needs the parameter `most`, which has no default",
+                &format!("decide.yaml:5:{column}"),
+                "`parameters: { most: … }` is missing",
+            ]);
+        }
+    }
+    for parameters in [", parameters: { most: 2 }", ", parameters: '${ { most: 2 } }'"] {
+        place.write("decide.yaml", decide(parameters));
+        let out = place.cpd(&["run", "decide.yaml", "-q", "--json"]).exits(0);
+        assert_eq!(out.json()["output"]["outcome"], "TRIGGERED", "{parameters}");
+        std::fs::remove_dir_all(place.data()).expect("a directory");
+        place.cpd(&["register", "limit.yaml"]).exits(0);
+    }
 }

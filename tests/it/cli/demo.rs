@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Out, Place};
+use super::{Out, Place, eventually};
 
 fn find<'a>(log: &'a [Value], kind: &str, operation: &str) -> Vec<&'a Value> {
     log.iter().filter(|l| l["kind"] == kind && l["operation"] == operation).collect()
@@ -75,4 +75,34 @@ fn a_second_demo_in_the_same_directory_adds_two_runs() {
         place.cpd(&["demo", "--no-crash", "--rows", "500"]).exits(0).prints(&["one life"]);
         assert_eq!(place.cpd(&["runs", "--json"]).exits(0).lines().len(), runs);
     }
+}
+
+/// The worker of a demo that was killed once went on without its sandbox, called it in vain for hours, and kept the data
+/// directory for itself, so that no other demo could begin there.
+#[test]
+fn a_demo_that_is_killed_takes_its_worker_along_and_the_next_one_goes_on_with_its_run() {
+    let place = Place::new();
+    let demo = place.start(&["demo", "--rows", "500"]);
+    let run = eventually("the retraining", || {
+        let out = place.cpd(&["log", "last", "--json"]);
+        let log = if out.code == Some(0) { out.lines() } else { Vec::new() };
+        let begun = !find(&log, "TaskStarted", "atlas.retrain").is_empty();
+        begun.then(|| place.cpd(&["runs", "--json"]).exits(0).lines()[0]["runId"].clone())
+    });
+    demo.kill();
+    let lock = std::fs::File::open(place.data().join("cpd.lock")).expect("a lock");
+    eventually("the end of the worker", || lock.try_lock().is_ok().then_some(()));
+    drop(lock);
+    let out = place.cpd(&["demo", "--rows", "500"]).exits(0);
+    let id = run.as_str().expect("an id");
+    let out = out.prints(&[
+        &format!("an earlier demo was ended in the middle of run {id}: it goes on"),
+        "- Atlas retraining pipeline successfully initiated",
+        "identical, chain of digests whole",
+        "the sandbox counts 1 training for",
+    ]);
+    assert_eq!(id_after(&out, "cpd log "), id);
+    let runs = place.cpd(&["runs", "--json"]).exits(0).lines();
+    assert_eq!(runs.len(), 2, "{runs:?}");
+    assert!(runs.iter().all(|r| r["status"] == "completed"), "{runs:?}");
 }

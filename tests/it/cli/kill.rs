@@ -1,18 +1,26 @@
 //! `kill -9` of the real binary at random moments.
 //!
 //! Each round starts the binary over the same directory: it takes up what is open, and most rounds start a run of their
-//! own. After a random time it is killed. What counts is what was acknowledged: a run whose id was printed must be there
-//! and end well, whatever happened between; the server's books say that no key ever stood for two effects.
+//! own. After a random time it is killed. What counts is what was acknowledged: a run whose id was printed, as it is when its
+//! start is durable, must be there and end well, whatever happened between; the server's books say that no key ever stood for
+//! two effects.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::server::Server;
 use super::{Place, workflow};
 
 const ROUNDS: u64 = 200;
-/// Kills fall evenly into the time from the start of the process to about its end.
-const LIFE_MAX: Duration = Duration::from_millis(120);
+/// A line on stderr says which run was started: the mark, and the id.
+const ID_CHARS: usize = 26;
+
+/// The ids that whole lines of the timeline give; the kill may have come in the middle of the last one.
+fn told(stderr: &str) -> Vec<String> {
+    let whole = stderr.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    let ids = whole.lines().filter_map(|l| l.trim_start().strip_prefix("● "));
+    ids.filter(|id| id.len() == ID_CHARS && !id.contains(' ')).map(str::to_owned).collect()
+}
 
 /// Splitmix64: enough to pick moments.
 struct Random(u64);
@@ -49,19 +57,24 @@ fn two_hundred_kills_lose_nothing_that_was_acknowledged_and_repeat_no_effect_und
     let file = place.write("effects.yaml", workflow("effects", &tasks));
     place.cpd(&["register", file.to_str().expect("UTF-8")]).exits(0);
 
+    // Kills fall evenly into the time from the start of a process to somewhat after its end, however fast this machine is now.
+    let begin = Instant::now();
+    place.cpd(&["run", "effects", "round=-1", "--quiet"]).exits(0);
+    let life_max = begin.elapsed() * 3 / 2;
+
     let mut acknowledged = BTreeMap::new();
-    let (mut killed, mut ended) = (0, 0);
+    let (mut killed, mut ended, mut broken_off) = (0, 0, 0);
     for round in 0..ROUNDS {
         let input = format!("round={round}");
         let key = format!("round-{round}");
         // Now and then a start that drives nothing: it is acknowledged before anything has happened.
         let detach = random.next().is_multiple_of(3);
-        let mut args = vec!["run", "effects", &*input, "--key", &*key, "--json", "--quiet"];
+        let mut args = vec!["run", "effects", &*input, "--key", &*key, "--json"];
         if detach {
             args.push("--detach");
         }
         let mut running = place.start(&args);
-        let life = Duration::from_micros(random.next() % u64::try_from(LIFE_MAX.as_micros()).expect("small"));
+        let life = Duration::from_micros(random.next() % u64::try_from(life_max.as_micros()).expect("small"));
         let out = if running.ends_within(life) {
             ended += 1;
             let out = running.wait().exits(0);
@@ -75,10 +88,16 @@ fn two_hundred_kills_lose_nothing_that_was_acknowledged_and_repeat_no_effect_und
         // A whole line is an acknowledgement; the kill may have come in the middle of one.
         if out.stdout.ends_with('\n') {
             let id = out.lines()[0]["runId"].as_str().expect("an id").to_owned();
+            assert!(told(&out.stderr).iter().all(|told| *told == id), "round {round}: {out:?}");
             acknowledged.insert(round, id);
+        } else if let [id] = &*told(&out.stderr) {
+            broken_off += 1;
+            acknowledged.insert(round, id.clone());
         }
     }
-    println!("{killed} killed, {ended} came to their end, {} acknowledged", acknowledged.len());
+    let count = acknowledged.len();
+    println!("{killed} killed, {ended} came to their end, {count} acknowledged, {broken_off} of them before a kill");
+    assert!(broken_off >= ROUNDS / 20, "the moments are too early to mean anything: {broken_off} runs were broken off");
     assert!(killed >= ROUNDS / 4, "the moments are too late to mean anything: {killed} of {ROUNDS} were killed");
 
     // One start more drives everything that is open; nothing is asked of an operator, so nothing may be left.

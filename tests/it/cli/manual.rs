@@ -88,3 +88,38 @@ fn the_exit_codes_of_the_manual_are_those_of_the_help() {
         assert!(manual.contains(&format!("\n| {code} | ")) && help.contains(&format!("{code} ")), "{code}");
     }
 }
+
+/// Every page, and where its links and the paths that it names lead.
+#[test]
+fn what_the_documents_link_to_and_name_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![root.to_owned()];
+    for dir in ["docs", "docs/decisions", "docs/rules", "connectors", "tests/conformance", "definitions"] {
+        pages.push(root.join(dir));
+    }
+    let files = pages.iter().flat_map(|dir| std::fs::read_dir(dir).expect("a directory").flatten()).map(|e| e.path());
+    let files: Vec<_> = files.filter(|p| p.extension().is_some_and(|e| e == "md")).collect();
+    assert!(files.len() > 100, "{} pages", files.len());
+    let link = regex::Regex::new(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)").expect("a pattern");
+    let name = regex::Regex::new(r"`((?:engine|cpd|connectors|tests|docs|definitions|benches|fuzz|sql)/[\w./-]*)`")
+        .expect("a pattern");
+    let (mut checked, mut lost) = (0, Vec::new());
+    for file in &files {
+        let text = std::fs::read_to_string(file).expect("a page");
+        let here = file.parent().expect("it is in a directory");
+        let links = link.captures_iter(&text).map(|c| (here.join(&c[1]), c[1].to_owned()));
+        let links = links.filter(|(_, to)| !to.contains("://") && !to.starts_with("mailto:"));
+        // A part in capitals stands for a name: `docs/rules/CODE.md`.
+        let stands =
+            |path: &str| path.split(['/', '.']).any(|p| p.len() > 2 && p.chars().all(|c| c.is_ascii_uppercase()));
+        let names = name.captures_iter(&text).map(|c| (root.join(&c[1]), c[1].to_owned()));
+        for (path, said) in links.chain(names.filter(|(_, said)| !stands(said) || said.ends_with("README.md"))) {
+            checked += 1;
+            if !path.exists() {
+                lost.push(format!("{}: {said}", file.strip_prefix(root).expect("below the root").display()));
+            }
+        }
+    }
+    assert!(checked > 60, "{checked} paths");
+    assert!(lost.is_empty(), "no such file:\n{}", lost.join("\n"));
+}

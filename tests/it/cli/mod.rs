@@ -8,6 +8,7 @@ mod bad_input;
 mod damage;
 mod definitions;
 mod demo;
+mod egress;
 mod events;
 mod graph;
 mod kill;
@@ -18,6 +19,8 @@ mod openapi;
 mod operate;
 mod replay;
 mod run;
+mod secrets;
+mod serve;
 mod server;
 mod tokens;
 mod validate;
@@ -182,7 +185,7 @@ fn command_in(dir: &Path, args: &[&str]) -> Command {
         command.env_remove(name);
     }
     // The parts that are called stand on loopback.
-    command.env("NO_PROXY", "127.0.0.1").env("USER", "tester");
+    command.env("NO_PROXY", "127.0.0.1").env("CPD_EGRESS_ALLOW", "127.0.0.0/8").env("USER", "tester");
     command
 }
 

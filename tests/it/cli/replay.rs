@@ -57,6 +57,7 @@ fn replay_stops_where_it_is_told_and_steps_through_a_pipe() {
         "waits for: the outcome of http.request",
     ]);
     place.cpd(&["replay", &id, "--until", "x"]).exits(2);
+    place.cpd(&["replay", &id, "--until", "0"]).exits(2).says(&["0 is not in 1.."]);
     place.cpd(&["replay"]).exits(1).says(&["name a run", "--bundle"]);
 }
 

@@ -60,8 +60,7 @@ async fn what_does_not_fit_is_refused_with_its_place() {
 
 #[tokio::test]
 async fn a_host_that_is_not_allowed_is_not_called_by_any_protocol() {
-    let http = HttpConfig { allow_hosts: vec!["*.corp.example".into()], ..HttpConfig::default() };
-    let connector = AsyncApi::new(AsyncApiConfig::default(), &authenticator(http));
+    let connector = AsyncApi::new(AsyncApiConfig::default(), &guarded(only(&["*.corp.example"])));
     for protocol in ["http", "mqtt", "mqtt5", "nats", "redis", "ws"] {
         let api = Api::new(protocol, 1, "a");
         for (operation, asked) in

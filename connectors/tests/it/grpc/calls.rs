@@ -162,8 +162,7 @@ async fn tls_is_spoken_where_the_host_says_so_and_with_the_configured_authority_
 #[tokio::test]
 async fn hosts_that_are_not_allowed_are_not_called() {
     let service = Service::start(echo).await;
-    let allow_hosts = vec!["pets.example.com".to_owned()];
-    let grpc = Grpc::new(authenticator(HttpConfig { allow_hosts, ..HttpConfig::default() }));
+    let grpc = Grpc::new(guarded(only(&["pets.example.com"])));
     let outcome = grpc.call(asking(service.port, "Add", None, &[])).await;
     let (name, problem) = trouble(&outcome);
     assert!(name == "refused" && problem.status == 403, "{problem}");

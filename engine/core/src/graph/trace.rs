@@ -18,8 +18,8 @@ use crate::machine::{Act, ActId, CallPhase, Event, Handling, Phase, Run, Status}
 use crate::time::Timestamp;
 
 /// A run that is followed event by event.
-pub struct Trace<'g> {
-    graph: &'g Graph,
+pub struct Trace {
+    graph: Graph,
     /// Blocks by node.
     index: BTreeMap<NodeId, usize>,
     /// Ways by where they begin.
@@ -49,21 +49,21 @@ struct Followed {
     again: bool,
 }
 
-impl<'g> Trace<'g> {
+impl Trace {
     /// Nothing has happened yet.
-    pub fn new(graph: &'g Graph) -> Self {
+    pub fn new(graph: Graph) -> Self {
         let mut leaving: BTreeMap<Place, Vec<usize>> = BTreeMap::new();
         for (number, way) in graph.ways.iter().enumerate() {
             leaving.entry(way.from).or_default().push(number);
         }
         Self {
-            graph,
             index: graph.blocks.iter().enumerate().map(|(index, block)| (block.node, index)).collect(),
             leaving,
             marks: vec![Mark::default(); graph.blocks.len()],
             ways: vec![0; graph.ways.len()],
             acts: BTreeMap::new(),
             next: 0,
+            graph,
         }
     }
 
@@ -99,8 +99,8 @@ impl<'g> Trace<'g> {
         self.next = self.next.max(run.next_act);
     }
 
-    /// What the run has done so far.
-    pub fn marks(mut self, run: &Run, last: Timestamp) -> Marks {
+    /// The graph, and what the run has done so far; its last event was at `last`.
+    pub fn marks(mut self, run: &Run, last: Timestamp) -> (Graph, Marks) {
         for act in &run.acts {
             let Some(block) = self.index.get(&act.node).copied() else { continue };
             let inside = run.acts.iter().any(|other| other.parent == Some(act.id));
@@ -113,7 +113,8 @@ impl<'g> Trace<'g> {
             Phase::Running | Phase::Paused | Phase::Completed { .. } => None,
         };
         let (phase, started) = (run.phase.name(), run.started_at);
-        Marks { run: run.id, phase, reason, started, last, blocks: self.marks, ways: self.ways }
+        let marks = Marks { run: run.id, phase, reason, started, last, blocks: self.marks, ways: self.ways };
+        (self.graph, marks)
     }
 
     // ---- what an event says of its own act ------------------------------------------------------------------------

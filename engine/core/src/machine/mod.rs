@@ -33,6 +33,7 @@ pub mod state;
 mod tests;
 pub mod turn;
 pub mod verify;
+mod wait;
 
 pub use approval::{Approving, People, Terms, Vote, Voter, person};
 pub use event::{Command, Event, Export, Handling, Piece, Resolution};
@@ -40,6 +41,7 @@ pub use ids::{ActId, RunId};
 pub use scope::Frozen;
 pub use state::{Act, CallPhase, Phase, Run, Status, WakeSource};
 pub use turn::{Env, Input, Rejected, Turn, start_key};
+pub use wait::Wait;
 
 #[cfg(test)]
 pub(crate) use tests::plan as test_plan;

@@ -259,6 +259,14 @@ impl Policy {
         self.document.parameters.keys().map(|k| &**k)
     }
 
+    /// Names of the parameters without which it cannot decide and that have no default. What a module of Rego does without a
+    /// parameter is its own affair.
+    pub fn needed_parameters(&self) -> impl Iterator<Item = &str> {
+        let Compiled::Threshold(rule) = &self.rule else { return None.into_iter().flatten() };
+        let defaulted = |name: &str| self.document.parameters.get(name).is_some_and(|s| s.get("default").is_some());
+        Some(rule.bounds().filter(move |name| !defaulted(name))).into_iter().flatten()
+    }
+
     /// Names of its facts.
     pub fn fact_names(&self) -> impl Iterator<Item = &str> {
         self.document.facts.keys().map(|k| &**k)

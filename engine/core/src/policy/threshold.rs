@@ -99,6 +99,14 @@ impl Threshold {
         Ok(Self { conditions, all, met, otherwise, actions })
     }
 
+    /// The parameters that limits stand on.
+    pub(super) fn bounds(&self) -> impl Iterator<Item = &str> {
+        self.conditions.iter().filter_map(|c| match &c.bound {
+            Bound::Parameter(name) => Some(&**name),
+            Bound::Literal(_) => None,
+        })
+    }
+
     pub(super) fn decide(&self, facts: &Value, parameters: &Value, decision: &mut Decision) {
         let mut held = Vec::new();
         let mut missed = Vec::new();

@@ -4,7 +4,8 @@
 //! last batches in a crash, since the engine applies the records after [`Index::applied`] again. So no driver syncs. What a driver must do is keep
 //! a batch whole, and batches in order: an index that claims a record has everything up to it.
 //!
-//! An index that will not open, is ahead of its journal, or was left half wiped is put aside and begun anew, and [`open_or_rebuild`] says so.
+//! An index that will not open or was left half wiped is put aside and begun anew, and [`open_or_rebuild`] says so. Whether it belongs to the
+//! journal beside it, and what it means if it is ahead of it, is for the caller to say.
 //!
 //! A driver is a `Store`: get, scan and write over plain keys. Everything else stands here, once. Keys within a driver are the byte of the space,
 //! then the caller's key; what the index says about itself stands in the space 255.

@@ -5,7 +5,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use super::{Index, IndexError, Over, memory::Memory};
-use crate::ids::Lsn;
 
 /// Which driver keeps an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +33,7 @@ impl Driver {
 pub struct Rebuilt {
     /// What was wrong with the old one.
     pub reason: String,
-    /// Where the old one was put, if it was not simply emptied.
+    /// Where the old one was put, if it could be.
     pub moved_to: Option<PathBuf>,
 }
 
@@ -46,33 +45,24 @@ pub struct Opened {
     pub rebuilt: Option<Rebuilt>,
 }
 
-/// Opens the index in a directory, which is made if there is none. `last` is the last record of the journal.
+/// Opens the index in a directory, which is made if there is none.
 ///
 /// What cannot be used, whatever it is, is moved to `<directory>.broken`, in place of what was moved there before, and an empty index takes its
 /// place. If it cannot be moved, or nothing can be made in its place, the index is kept in memory until the next start. Only an index that is in use,
 /// or a driver that is not built in, is an error.
-pub fn open_or_rebuild(driver: Driver, directory: &Path, last: Lsn) -> Result<Opened, IndexError> {
+pub fn open_or_rebuild(driver: Driver, directory: &Path) -> Result<Opened, IndexError> {
     let index = match open(driver, directory) {
         Ok(index) => index,
         Err(error @ (IndexError::InUse { .. } | IndexError::NotBuilt { .. })) => return Err(error),
         Err(error) => return begin_anew(driver, directory, with_sources(&error)),
     };
-    let applied = match index.applied() {
-        Ok(applied) => applied,
+    match index.applied() {
+        Ok(_) => Ok(Opened { index, rebuilt: None }),
         Err(error) => {
             drop(index);
-            return begin_anew(driver, directory, with_sources(&error));
+            begin_anew(driver, directory, with_sources(&error))
         }
-    };
-    if applied <= last {
-        return Ok(Opened { index, rebuilt: None });
     }
-    let reason = format!("it is true up to record {applied}, the journal ends with {last}");
-    if index.wipe().is_ok() {
-        return Ok(Opened { index, rebuilt: Some(Rebuilt { reason, moved_to: None }) });
-    }
-    drop(index);
-    begin_anew(driver, directory, reason)
 }
 
 /// Puts aside what is there and opens an empty index in its place, as [`open_or_rebuild`] does; for an index that was open and then turned out to

@@ -36,7 +36,7 @@ fn over_each(drivers: Vec<Driver>, test: impl Fn(Driver, &Path)) {
 }
 
 fn open(driver: Driver, path: &Path) -> Box<dyn Index> {
-    let Opened { index, rebuilt } = open_or_rebuild(driver, path, Lsn(1000)).expect("an index");
+    let Opened { index, rebuilt } = open_or_rebuild(driver, path).expect("an index");
     assert_eq!(rebuilt, None);
     index
 }
@@ -199,7 +199,7 @@ fn an_index_whose_process_was_killed_holds_all_batches_up_to_the_one_it_claims()
             }
             let copy = path.with_file_name(format!("copy-{i}"));
             copy_directory(path, &copy);
-            let Opened { index: survivor, rebuilt } = open_or_rebuild(driver, &copy, Lsn(1000)).expect("an index");
+            let Opened { index: survivor, rebuilt } = open_or_rebuild(driver, &copy).expect("an index");
             let applied = survivor.applied().expect("a record").0;
             assert!(applied <= i);
             if driver == Driver::Fjall {
@@ -233,7 +233,7 @@ fn an_index_that_cannot_be_opened_is_put_aside_and_begun_anew() {
             drop(std::fs::remove_dir_all(path));
             drop(open(driver, path));
             damage(path);
-            let Opened { index, rebuilt } = open_or_rebuild(driver, path, Lsn(1000)).expect("an index");
+            let Opened { index, rebuilt } = open_or_rebuild(driver, path).expect("an index");
             let rebuilt = rebuilt.expect("it was damaged");
             assert!(!rebuilt.reason.is_empty());
             assert!(rebuilt.moved_to.expect("it was moved").exists());
@@ -259,7 +259,7 @@ fn damage(path: &Path) {
 fn a_file_in_place_of_the_index_is_put_aside() {
     over_each(on_disk(), |driver, path| {
         std::fs::write(path, "not a directory").expect("a write");
-        let Opened { rebuilt, .. } = open_or_rebuild(driver, path, Lsn(1000)).expect("an index");
+        let Opened { rebuilt, .. } = open_or_rebuild(driver, path).expect("an index");
         assert!(rebuilt.is_some());
     });
 }
@@ -275,7 +275,7 @@ fn a_file_or_a_dangling_link_in_place_of_the_directory_around_the_index_is_put_a
             } else {
                 std::fs::write(&around, "not a directory").expect("a write");
             }
-            let Opened { index, rebuilt } = open_or_rebuild(driver, &around.join("x"), Lsn(1000)).expect("an index");
+            let Opened { index, rebuilt } = open_or_rebuild(driver, &around.join("x")).expect("an index");
             assert_eq!(rebuilt.expect("it was begun anew").moved_to, Some(path.join("index.broken")));
             fill(&*index, &["a"]);
             drop(index);
@@ -288,7 +288,7 @@ fn a_file_or_a_dangling_link_in_place_of_the_directory_around_the_index_is_put_a
 fn an_index_that_can_be_made_nowhere_is_kept_in_memory() {
     over_each(on_disk(), |driver, _| {
         let nowhere = Path::new("/proc/cpd-index/x");
-        let Opened { index, rebuilt } = open_or_rebuild(driver, nowhere, Lsn(1000)).expect("an index");
+        let Opened { index, rebuilt } = open_or_rebuild(driver, nowhere).expect("an index");
         let rebuilt = rebuilt.expect("it was begun anew");
         assert!(rebuilt.reason.contains("kept in memory"), "{}", rebuilt.reason);
         assert_eq!((rebuilt.moved_to, index.driver()), (None, "memory"));
@@ -297,25 +297,11 @@ fn an_index_that_can_be_made_nowhere_is_kept_in_memory() {
 }
 
 #[test]
-fn an_index_ahead_of_its_journal_is_emptied() {
-    over_each(on_disk(), |driver, path| {
-        let index = open(driver, path);
-        let mut batch = Batch::new();
-        batch.put(RUNS, "a", "1").applied(Lsn(50));
-        index.write(batch).expect("a write");
-        drop(index);
-        let Opened { index, rebuilt } = open_or_rebuild(driver, path, Lsn(49)).expect("an index");
-        assert_eq!(rebuilt.expect("it was ahead").reason, "it is true up to record 50, the journal ends with 49");
-        assert_eq!((index.applied().expect("a record"), index.get(RUNS, b"a").expect("a get")), (Lsn::ZERO, None));
-    });
-}
-
-#[test]
 fn an_index_in_use_is_left_alone() {
     over_each(on_disk(), |driver, path| {
         let index = open(driver, path);
         fill(&*index, &["a"]);
-        let second = open_or_rebuild(driver, path, Lsn(1000));
+        let second = open_or_rebuild(driver, path);
         assert!(matches!(second.map(drop), Err(IndexError::InUse { .. })));
         assert!(index.get(RUNS, b"a").expect("a get").is_some());
     });

@@ -10,6 +10,7 @@ use crate::definition::names;
 use crate::definition::plan::{Decide, Pin, PinKind};
 use crate::definition::resolve::Reference;
 use crate::definition::yaml::Yaml;
+use crate::policy::Policy;
 use crate::schema;
 use crate::value::Map;
 
@@ -69,6 +70,7 @@ impl<'a> Reader<'a> {
         if let Some(yaml) = fields.get("parameters") {
             self.declared(yaml, "parameter", &document.name, &document.parameters);
         }
+        self.missing_parameters(with, fields.get("parameters"), &policy);
         Some(Decide { policy, facts, parameters })
     }
 
@@ -100,6 +102,20 @@ impl<'a> Reader<'a> {
                 let message = format!("policy `{policy}` needs the fact `{fact}`");
                 self.error("missing-argument", yaml.mark, message).label = Some(format!("`{fact}` is missing"));
             }
+        }
+    }
+
+    /// What a computed object has is not known before it is.
+    fn missing_parameters(&mut self, with: &'a Yaml, given: Option<&'a Yaml>, policy: &Policy) {
+        let members = match given.map(Yaml::members) {
+            Some(None) => return,
+            Some(Some(members)) => members,
+            None => &[],
+        };
+        for parameter in policy.needed_parameters().filter(|p| !members.iter().any(|m| &*m.key == *p)) {
+            let message = format!("policy `{}` needs the parameter `{parameter}`, which has no default", policy.name());
+            let d = self.error("missing-argument", given.unwrap_or(with).mark, message);
+            d.label = Some(format!("`parameters: {{ {parameter}: … }}` is missing"));
         }
     }
 
