@@ -6,6 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use cpd_core::definition::plan::Plan;
 use cpd_core::graph::{Graph, Marks, dot, mermaid, svg, to_json};
+use cpd_core::machine::RunId;
+use cpd_engine::view::View;
 use cpd_engine::{Error, Registration, Registry};
 
 use super::{Global, definitions, style};
@@ -42,8 +44,7 @@ enum Format {
 }
 
 pub(crate) fn graph(global: &Global, args: &Args) -> anyhow::Result<Exit> {
-    let (plan, marks) = found(global, args)?;
-    let graph = Graph::of(&plan);
+    let (graph, marks) = found(global, args)?;
     let marks = marks.as_ref();
     let text = match if global.json { Format::Json } else { args.drawing } {
         Format::Mermaid => mermaid::print(&graph, marks),
@@ -62,17 +63,22 @@ pub(crate) fn graph(global: &Global, args: &Args) -> anyhow::Result<Exit> {
 }
 
 /// The definition that is meant, and what a run has done with it.
-fn found(global: &Global, args: &Args) -> anyhow::Result<(Arc<Plan>, Option<Marks>)> {
+fn found(global: &Global, args: &Args) -> anyhow::Result<(Graph, Option<Marks>)> {
     let path = Path::new(&args.what);
     if path.extension().is_some_and(|e| e == "yaml" || e == "yml" || e == "json") {
-        return Ok((from_file(global, path, &args.with)?, None));
+        let plan = from_file(global, path, &args.with)?;
+        return Ok((Graph::of(&plan), None));
     }
     if !args.with.is_empty() {
         bail!("draw {}: --with is for definitions in files; what is registered knows what it refers to", args.what);
     }
     let view = global.view()?;
+    // What can only be a run is one, whatever workflows are called.
+    if args.what == "last" || args.what.parse::<RunId>().is_ok() {
+        return drawn_run(&view, view.find(&args.what)?);
+    }
     let missing = match view.registry().workflow(&args.what) {
-        Ok(plan) => return Ok((plan, None)),
+        Ok(plan) => return Ok((Graph::of(&plan), None)),
         Err(missing) => missing,
     };
     let id = match view.find(&args.what) {
@@ -82,14 +88,12 @@ fn found(global: &Global, args: &Args) -> anyhow::Result<(Arc<Plan>, Option<Mark
             return Err(anyhow::Error::from(missing).context(format!("draw {}: it is no run either", args.what)));
         }
     };
-    let history = view.history(id)?;
-    let run = history.fold()?;
-    let mut marks = Marks::default();
-    for logged in history.log()? {
-        marks.event(logged.task.as_ref(), &logged.event);
-    }
-    marks.state(&run);
-    Ok((run.plan.clone(), Some(marks)))
+    drawn_run(&view, id)
+}
+
+fn drawn_run(view: &View, id: RunId) -> anyhow::Result<(Graph, Option<Marks>)> {
+    let (graph, marks) = view.history(id)?.graph()?;
+    Ok((graph, Some(marks)))
 }
 
 fn from_file(global: &Global, file: &Path, with: &[PathBuf]) -> anyhow::Result<Arc<Plan>> {

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use cpd_core::graph::{Graph, Marks, dot, mermaid, svg, to_json};
+use cpd_core::graph::{dot, mermaid, svg, to_json};
 use cpd_core::machine::{Resolution, RunId};
 use cpd_core::problem::{Problem as Fault, Standard};
 use cpd_core::value::Map;
@@ -304,14 +304,8 @@ pub(super) async fn graph(
     Query(drawing): Query<Drawing>,
 ) -> Result<Response, Problem> {
     let (id, _) = reached(&daemon, &caller, &run, Permission::Read, "run.graph").await?;
-    let history = daemon.engine.history(id)?;
-    let run = history.fold()?;
-    let mut marks = Marks::default();
-    for logged in history.log()? {
-        marks.event(logged.task.as_ref(), &logged.event);
-    }
-    marks.state(&run);
-    let (graph, marks) = (Graph::of(&run.plan), Some(&marks));
+    let (graph, marks) = daemon.engine.history(id)?.graph()?;
+    let marks = Some(&marks);
     let (kind, text) = match drawing.format.as_deref().unwrap_or("svg") {
         "svg" => ("image/svg+xml", svg::print(&graph, marks)),
         "mermaid" => ("text/plain; charset=utf-8", mermaid::print(&graph, marks)),

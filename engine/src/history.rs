@@ -177,21 +177,32 @@ impl History {
     /// # Errors
     /// If a record cannot be read or does not fold.
     pub fn fold(&self) -> Result<Run, Error> {
+        self.each(|_, _, _| {})
+    }
+
+    /// Shows every event with its time and the state after it, in which [`Run::departed`] is what this event ended. Returns
+    /// the state after the last entry.
+    ///
+    /// # Errors
+    /// If a record cannot be read or does not fold.
+    pub fn each(&self, mut see: impl FnMut(&Run, &Event, Timestamp)) -> Result<Run, Error> {
         let mut run: Option<Run> = None;
         let mut commands = Vec::new();
         for entry in &self.entries {
             for event in entry.events(self.run, &self.payloads)? {
-                match &mut run {
+                let run = match &mut run {
                     None => {
-                        run = Some(load::begin(&self.registry, self.run, &event, entry.at, migrated(&self.entries))?)
+                        let begun = load::begin(&self.registry, self.run, &event, entry.at, migrated(&self.entries))?;
+                        run.insert(begun)
                     }
-                    Some(run) => run
-                        .apply(&event, entry.at, &mut commands)
-                        .map_err(|misfit| Error::Unfoldable { run: self.run, detail: misfit.to_string() })?,
-                }
-            }
-            commands.clear();
-            if let Some(run) = &mut run {
+                    Some(run) => {
+                        run.apply(&event, entry.at, &mut commands)
+                            .map_err(|misfit| Error::Unfoldable { run: self.run, detail: misfit.to_string() })?;
+                        run
+                    }
+                };
+                see(run, &event, entry.at);
+                commands.clear();
                 run.departed.clear();
             }
         }

@@ -26,6 +26,7 @@ mod clock;
 mod codec;
 pub mod control;
 mod dispatch;
+mod drawn;
 mod engine;
 mod entropy;
 mod error;

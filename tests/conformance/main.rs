@@ -3,6 +3,7 @@
 #![expect(clippy::print_stdout, reason = "tests say how much they tried")]
 
 mod case;
+mod drawn;
 mod run;
 mod world;
 

@@ -15,6 +15,7 @@ use cpd_engine::{Clock, Engine, Error, History, RunHandle, SeededEntropy, replay
 use cpd_journal::{Lsn, Options, Reader};
 
 use crate::case::{Case, Fault};
+use crate::drawn::drawn;
 use crate::world::{Known, Shelf, World};
 
 /// The most that any run may take.
@@ -168,6 +169,7 @@ fn replayed(data: &Path, run: RunId) -> Result<History, String> {
         return Err(format!("the replay differs at event {}: {}", found.seq, found.divergence));
     }
     replayed.chain?;
+    drawn(&history).map_err(|e| format!("the drawing: {e}"))?;
     Ok(history)
 }
 

@@ -2,11 +2,13 @@
 //!
 //! - [`shipped`]: every workflow below `definitions/workflows` compiles, without warnings that nobody meant.
 //! - [`invalid`]: every broken one below `definitions/invalid/workflows` gets exactly the diagnostics beside it.
+//! - [`drawn`]: the drawings in `docs/workflows` are those of the workflows that ship.
 //! - [`rules`]: every rule has a page, and the examples of the page show it.
 //! - [`schema`]: the schemas for editors agree with the reader.
 //!
 //! `UPDATE_EXPECT=1` writes the expected diagnostics anew. Read each one: would you know what to do?
 
+mod drawn;
 mod environment;
 mod invalid;
 mod rules;

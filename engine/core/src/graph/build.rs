@@ -1,10 +1,9 @@
 //! The graph of a plan.
 
-use std::time::Duration;
-
-use super::{Block, Graph, Kind, List, Place, Way, line};
-use crate::Value;
-use crate::definition::plan::{Action, Catch, Consume, Listen, Node, NodeId, Plan, Retry, Span, Then, Until};
+use super::words::{caught, detail, keyword, line, remarks};
+use super::{Block, Graph, Kind, List, Place, Way};
+use crate::definition::plan::{Action, NodeId, Plan, Then};
+use crate::machine::extend::extended_task;
 
 impl Graph {
     /// The graph of a plan.
@@ -12,8 +11,12 @@ impl Graph {
         let mut build = Build { plan, blocks: Vec::new(), ways: Vec::new(), index: vec![None; plan.nodes.len()] };
         let root = plan.node(Plan::ROOT);
         let Action::Do(list) = &root.action else { unreachable!("a workflow is a `do`") };
-        let lists = vec![build.list("", list)];
-        build.connect(list, Place::Start, Kind::Next, Place::End);
+        let lists = vec![build.list(None, "", list)];
+        let begin = list.first().map_or(Place::End, |first| build.at(*first));
+        build.way(Place::Start, begin, Kind::Next, "");
+        for block in 0..build.blocks.len() {
+            build.leave(block);
+        }
         let title = format!("{}/{} {}", plan.namespace, plan.name, plan.version);
         Self { title, blocks: build.blocks, lists, ways: build.ways }
     }
@@ -28,39 +31,43 @@ struct Build<'p> {
 }
 
 impl Build<'_> {
+    // ---- blocks ---------------------------------------------------------------------------------------------------
+
     /// Blocks of a list and of everything inside.
-    fn list(&mut self, label: &str, list: &[NodeId]) -> List {
-        let blocks = list.iter().map(|id| self.block(*id)).collect();
+    fn list(&mut self, parent: Option<usize>, label: &str, list: &[NodeId]) -> List {
+        let blocks = list.iter().map(|id| self.block(parent, *id)).collect();
         List { label: label.to_owned(), blocks }
     }
 
-    fn block(&mut self, id: NodeId) -> usize {
+    fn block(&mut self, parent: Option<usize>, id: NodeId) -> usize {
         let node = self.plan.node(id);
         let index = self.blocks.len();
         self.index[id.0 as usize] = Some(index);
         self.blocks.push(Block {
             node: id,
+            parent,
             pointer: node.pointer.clone(),
             name: node.name.clone(),
-            keyword: node.action.keyword(),
+            keyword: keyword(node),
             detail: detail(node),
             remarks: remarks(node),
             lists: Vec::new(),
         });
+        let inside = Some(index);
         let lists = match &node.action {
-            Action::Do(list) => vec![self.list("", list)],
-            Action::For(looped) => vec![self.list("", &looped.body)],
-            Action::Listen(listen) if !listen.foreach.is_empty() => vec![self.list("for each event", &listen.foreach)],
-            Action::Fork { branches, .. } => branches.iter().map(|branch| self.list("", &[*branch])).collect(),
+            Action::Do(list) => vec![self.list(inside, "", list)],
+            Action::For(looped) => vec![self.list(inside, "", &looped.body)],
+            Action::Listen(listen) if !listen.foreach.is_empty() => vec![self.list(inside, "", &listen.foreach)],
+            Action::Fork { branches, .. } => branches.iter().map(|b| self.list(inside, "", &[*b])).collect(),
             Action::Try { body, catch } => {
-                let mut lists = vec![self.list("try", body)];
-                lists.extend(catch.body.as_ref().map(|body| self.list("catch", body)));
+                let mut lists = vec![self.list(inside, "try", body)];
+                lists.extend(catch.body.as_ref().map(|body| self.list(inside, "catch", body)));
                 lists
             }
             Action::Extended(extended) => {
-                let all: Vec<NodeId> =
-                    extended.before.iter().chain([&extended.inner]).chain(&extended.after).copied().collect();
-                vec![self.list("", &all)]
+                let all = extended.before.iter().chain([&extended.inner]).chain(&extended.after);
+                let all: Vec<NodeId> = all.copied().collect();
+                vec![self.list(inside, "", &all)]
             }
             Action::Approve(_)
             | Action::Call(_)
@@ -76,212 +83,201 @@ impl Build<'_> {
         index
     }
 
+    // ---- ways -----------------------------------------------------------------------------------------------------
+
     fn at(&self, id: NodeId) -> Place {
         Place::Block(self.index[id.0 as usize].expect("every task of a list has a block"))
     }
 
+    /// A way; a second one of the same kind between the same places says nothing new.
     fn way(&mut self, from: Place, to: Place, kind: Kind, label: &str) {
-        self.ways.push(Way { from, to, kind, label: line(label) });
-    }
-
-    /// The ways of a list: from `origin` into it, from task to task, and from its end to `after`.
-    fn connect(&mut self, list: &[NodeId], origin: Place, into: Kind, after: Place) {
-        let out = if after == Place::End { Kind::Next } else { Kind::Back };
-        let Some(first) = list.first() else {
-            if origin != after {
-                self.way(origin, after, out, "");
-            }
-            return;
-        };
-        let label = match (into, origin) {
-            (Kind::Into, Place::Block(index)) if self.blocks[index].keyword == "for" => "each",
-            _ => "",
-        };
-        self.way(origin, self.at(*first), into, label);
-        for (position, id) in list.iter().enumerate() {
-            let next = list.get(position + 1).map(|next| self.at(*next));
-            let target = |build: &Self, then: Then| match then {
-                Then::Continue => next.map_or((after, out), |next| (next, Kind::Next)),
-                Then::Exit => (after, out),
-                Then::End => (Place::End, Kind::Next),
-                Then::To(node) => (build.at(node), Kind::Next),
-            };
-            self.inside(*id);
-            let node = self.plan.node(*id);
-            let from = self.at(*id);
-            if node.condition.is_some()
-                && (node.then != Then::Continue || matches!(node.action, Action::Raise { .. } | Action::Switch(_)))
-            {
-                let (to, _) = target(self, Then::Continue);
-                self.way(from, to, Kind::Skip, "skipped");
-            }
-            match &node.action {
-                Action::Raise { .. } => {}
-                Action::Switch(cases) => {
-                    for (case, number) in cases.iter().zip(0u32..) {
-                        let (to, _) = target(self, case.then);
-                        let when = case.when.as_ref().map_or("else", |when| when.source());
-                        self.way(from, to, Kind::Case(number), when);
-                    }
-                    if cases.iter().all(|case| case.when.is_some()) {
-                        let (to, _) = target(self, node.then);
-                        self.way(from, to, Kind::Case(u32::try_from(cases.len()).unwrap_or(u32::MAX)), "none holds");
-                    }
-                }
-                Action::Try { catch: Catch { body: None, then: Some(then), .. }, .. } => {
-                    let (to, kind) = target(self, node.then);
-                    self.way(from, to, kind, "");
-                    let (to, _) = target(self, *then);
-                    self.way(from, to, Kind::Error, "caught");
-                }
-                _ => {
-                    let (to, kind) = target(self, node.then);
-                    let label = if node.action.keyword() == "for" { "done" } else { "" };
-                    self.way(from, to, kind, label);
-                }
-            }
+        let known = |w: &Way| w.to == to && w.kind == kind;
+        if !self.ways.iter().rev().take_while(|w| w.from == from).any(known) {
+            self.ways.push(Way { from, to, kind, label: line(label) });
         }
     }
 
-    /// The ways inside of a composite task.
-    fn inside(&mut self, id: NodeId) {
+    fn ways(&mut self, from: Place, to: Vec<(Place, Kind)>, kind: Kind, label: &str) {
+        for (to, back) in to {
+            let kind = if kind == Kind::Next { back } else { kind };
+            self.way(from, to, kind, label);
+        }
+    }
+
+    /// The ways that begin at a block.
+    fn leave(&mut self, block: usize) {
         let plan = self.plan;
-        let at = self.at(id);
-        match &plan.node(id).action {
-            Action::Do(list) => self.connect(list, at, Kind::Into, at),
-            Action::For(looped) => self.connect(&looped.body, at, Kind::Into, at),
-            Action::Listen(listen) if !listen.foreach.is_empty() => self.connect(&listen.foreach, at, Kind::Into, at),
+        let id = self.blocks[block].node;
+        let (node, at) = (plan.node(id), Place::Block(block));
+        let mut own = true;
+        match &node.action {
+            Action::Do(list) => own = !self.enter(at, list, ""),
+            Action::For(looped) => drop(self.enter(at, &looped.body, "each")),
+            Action::Listen(listen) => drop(self.enter(at, &listen.foreach, "each event")),
             Action::Fork { branches, .. } => {
                 for branch in branches {
-                    self.connect(&[*branch], at, Kind::Into, at);
+                    own &= !self.enter(at, &[*branch], "");
                 }
             }
             Action::Try { body, catch } => {
-                self.connect(body, at, Kind::Into, at);
-                if let Some(handler) = &catch.body {
-                    self.connect(handler, at, Kind::Error, at);
+                own = !self.enter(at, body, "");
+                let words = caught(catch);
+                match catch.body.as_deref().and_then(|handler| handler.first()) {
+                    Some(first) => self.way(at, self.at(*first), Kind::Error, &words),
+                    // After the last retry the error goes on, unless there is somewhere else to go.
+                    None if catch.retry.is_some() && catch.then.is_none() => {}
+                    None => {
+                        let to = self.after(id, catch.then.unwrap_or(node.then));
+                        self.ways(at, to, Kind::Error, &words);
+                    }
                 }
             }
             Action::Extended(extended) => {
-                let all: Vec<NodeId> =
-                    extended.before.iter().chain([&extended.inner]).chain(&extended.after).copied().collect();
-                self.connect(&all, at, Kind::Into, at);
-            }
-            _ => {}
-        }
-    }
-}
-
-fn detail(node: &Node) -> String {
-    let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-    let member = |path: &[&str]| {
-        path.iter().try_fold(&node.definition, |at, key| at.get(key)).and_then(Value::as_str).map(str::to_owned)
-    };
-    let detail = match &node.action {
-        Action::Call(call) if &*call.operation.name == "http.request" => {
-            let endpoint = member(&["with", "endpoint"]).or_else(|| member(&["with", "endpoint", "uri"]));
-            let method = member(&["with", "method"]).unwrap_or_default().to_uppercase();
-            format!("{method} {}", endpoint.unwrap_or_default())
-        }
-        Action::Call(call) => call.operation.name.to_string(),
-        Action::Approve(_) => {
-            format!("approval: {}", member(&["with", "title"]).unwrap_or_default())
-        }
-        Action::Decide(decide) => format!("policy {}", decide.policy.name()),
-        Action::Emit { .. } => text(
-            node.definition
-                .get("emit")
-                .and_then(|e| e.get("event"))
-                .and_then(|e| e.get("with"))
-                .and_then(|w| w.get("type")),
-        )
-        .unwrap_or_default(),
-        Action::For(looped) => format!("in {}", looped.items.source()),
-        Action::Fork { compete: true, .. } => "the first one wins".to_owned(),
-        Action::Listen(listen) => listened(listen),
-        Action::Raise { .. } => {
-            let error = node.definition.get("raise").and_then(|r| r.get("error"));
-            text(error).or_else(|| text(error.and_then(|e| e.get("type")))).unwrap_or_default()
-        }
-        Action::Wait(span) => self::span(span),
-        Action::Do(_)
-        | Action::Extended(_)
-        | Action::Fork { .. }
-        | Action::Set(_)
-        | Action::Switch(_)
-        | Action::Try { .. } => String::new(),
-    };
-    line(&detail)
-}
-
-fn listened(listen: &Listen) -> String {
-    let types = listen.types();
-    let types: Vec<&str> = types.iter().map(|t| &**t).collect();
-    let how = match listen.consume {
-        Consume::One | Consume::Any => " or ",
-        Consume::All => " and ",
-    };
-    let until = match &listen.until {
-        None => String::new(),
-        Some(Until::Condition(program)) => format!(" until {}", program.source()),
-        Some(Until::Events { .. }) => " until another event".to_owned(),
-    };
-    if types.is_empty() { format!("any event{until}") } else { format!("{}{until}", types.join(how)) }
-}
-
-fn remarks(node: &Node) -> Vec<String> {
-    let mut remarks = Vec::new();
-    if let Some(condition) = &node.condition {
-        remarks.push(line(&format!("if {}", condition.source())));
-    }
-    if let Some(timeout) = &node.timeout {
-        remarks.push(line(&format!("timeout {}", span(timeout))));
-    }
-    if let Action::For(looped) = &node.action
-        && let Some(condition) = &looped.condition
-    {
-        remarks.push(line(&format!("while {}", condition.source())));
-    }
-    if let Action::Try { catch, .. } = &node.action {
-        remarks.extend(catch.retry.as_ref().map(retries));
-        if let Some(when) = &catch.when {
-            remarks.push(line(&format!("catches when {}", when.source())));
-        }
-        let kind = catch.filter.kind.as_deref().map(|k| k.rsplit('/').next().unwrap_or(k));
-        let status = catch.filter.status.map(|s| s.to_string());
-        let what: Vec<&str> = kind.into_iter().chain(status.as_deref()).collect();
-        if !what.is_empty() {
-            remarks.push(line(&format!("catches {}", what.join(" "))));
-        }
-    }
-    remarks
-}
-
-fn retries(retry: &Retry) -> String {
-    let delay = match &retry.delay {
-        Span::Fixed(Duration::ZERO) => String::new(),
-        delay => format!(" after {}", span(delay)),
-    };
-    line(&format!("retries up to {} times{delay}", retry.retries_max))
-}
-
-fn span(span: &Span) -> String {
-    match span {
-        Span::Computed(program) => program.source().to_owned(),
-        Span::Fixed(duration) => {
-            let seconds = duration.as_secs();
-            let parts = [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")];
-            let (mut rest, mut out) = (seconds, Vec::new());
-            for (size, unit) in parts {
-                if rest >= size {
-                    out.push(format!("{} {unit}", rest / size));
-                    rest %= size;
+                own = false;
+                match extended.before.first() {
+                    Some(first) => {
+                        self.way(at, self.at(*first), Kind::Into, "");
+                        if extended.when.is_some() {
+                            self.way(at, self.at(extended.inner), Kind::Skip, "otherwise");
+                        }
+                    }
+                    None => self.way(at, self.at(extended.inner), Kind::Into, ""),
                 }
             }
-            if duration.subsec_millis() > 0 || out.is_empty() {
-                out.push(format!("{} ms", duration.subsec_millis()));
+            Action::Raise { .. } => own = false,
+            Action::Switch(cases) => {
+                own = false;
+                for (case, number) in cases.iter().zip(0u32..) {
+                    let to = self.after(id, case.then);
+                    let when = case.when.as_ref().map_or("else", |when| when.source());
+                    self.ways(at, to, Kind::Case(number), when);
+                }
+                if cases.iter().all(|case| case.when.is_some()) {
+                    let to = self.after(id, node.then);
+                    let number = u32::try_from(cases.len()).unwrap_or(u32::MAX);
+                    self.ways(at, to, Kind::Case(number), "none holds");
+                }
             }
-            out.join(" ")
+            Action::Approve(_)
+            | Action::Call(_)
+            | Action::Decide(_)
+            | Action::Emit { .. }
+            | Action::Set(_)
+            | Action::Wait(_) => {}
         }
+        if own {
+            let label =
+                if matches!(node.action, Action::For(_)) || self.blocks[block].contains() { "done" } else { "" };
+            let to = self.after(id, node.then);
+            self.ways(at, to, Kind::Next, label);
+        }
+        if node.condition.is_some() {
+            let skipped = self.after(id, Then::Continue);
+            let plain = own && skipped == self.after(id, node.then);
+            if !plain {
+                self.ways(at, skipped, Kind::Skip, "if not");
+            }
+        }
+    }
+
+    /// The way into a list. Returns whether there is one.
+    fn enter(&mut self, at: Place, list: &[NodeId], label: &str) -> bool {
+        let Some(first) = list.first() else { return false };
+        self.way(at, self.at(*first), Kind::Into, label);
+        true
+    }
+
+    /// Where control goes after a task that ends with `then`. Several places only where the task stands in an extension whose
+    /// task has several.
+    fn after(&self, id: NodeId, then: Then) -> Vec<(Place, Kind)> {
+        let plan = self.plan;
+        let node = plan.node(id);
+        let Some(holder) = node.parent.filter(|_| then != Then::End) else { return vec![(Place::End, Kind::Next)] };
+        let parent = plan.node(holder);
+        let (list, end): (&[NodeId], Then) = match &parent.action {
+            Action::Fork { .. } => return self.after(holder, parent.then),
+            Action::Extended(extended) => {
+                if id == extended.inner {
+                    let passed = self.after(holder, then);
+                    return match extended.after.first() {
+                        None => passed,
+                        Some(first) => {
+                            let after = (self.at(*first), Kind::Next);
+                            let passed = if extended.when.is_some() { passed } else { Vec::new() };
+                            [after].into_iter().chain(passed).collect()
+                        }
+                    };
+                }
+                if extended.before.contains(&id) {
+                    let position = extended.before.iter().position(|n| *n == id).unwrap_or_default();
+                    return match then {
+                        Then::Exit => self.after(holder, extended_task(plan, extended.inner).then),
+                        Then::To(target) => vec![(self.at(target), Kind::Next)],
+                        Then::Continue | Then::End => {
+                            let next = extended.before.get(position + 1).copied().unwrap_or(extended.inner);
+                            vec![(self.at(next), Kind::Next)]
+                        }
+                    };
+                }
+                if let Some(next) = next_of(plan, &extended.after, id, then) {
+                    return vec![(self.at(next), Kind::Next)];
+                }
+                let mut all = Vec::new();
+                // A task that ends the run does so before what its extension has to do afterwards.
+                for then in thens(plan, extended.inner).into_iter().filter(|then| *then != Then::End) {
+                    let to = self.after(holder, then);
+                    all.extend(to.into_iter().filter(|place| !all.contains(place)).collect::<Vec<_>>());
+                }
+                return all;
+            }
+            Action::Do(list) => (list, parent.then),
+            Action::For(looped) => (&looped.body, parent.then),
+            Action::Listen(listen) => (&listen.foreach, parent.then),
+            Action::Try { body, catch } => match &catch.body {
+                Some(handler) if handler.contains(&id) => (handler, catch.then.unwrap_or(parent.then)),
+                _ => (body, parent.then),
+            },
+            Action::Approve(_)
+            | Action::Call(_)
+            | Action::Decide(_)
+            | Action::Emit { .. }
+            | Action::Raise { .. }
+            | Action::Set(_)
+            | Action::Switch(_)
+            | Action::Wait(_) => unreachable!("a {} contains no tasks", parent.action.keyword()),
+        };
+        match next_of(plan, list, id, then) {
+            Some(next) => vec![(self.at(next), Kind::Next)],
+            None if matches!(parent.action, Action::For(_) | Action::Listen(_)) => vec![(self.at(holder), Kind::Back)],
+            None => self.after(holder, end),
+        }
+    }
+}
+
+/// The task of the same list that follows; `None` at the end of the list.
+fn next_of(plan: &Plan, list: &[NodeId], id: NodeId, then: Then) -> Option<NodeId> {
+    match then {
+        Then::To(target) => Some(target),
+        Then::Continue => {
+            let index = plan.node(id).index as usize;
+            let here = list.get(index) == Some(&id);
+            let position = if here { index } else { list.iter().position(|n| *n == id)? };
+            list.get(position + 1).copied()
+        }
+        Then::Exit | Then::End => None,
+    }
+}
+
+/// Every `then` that a task may end with.
+fn thens(plan: &Plan, inner: NodeId) -> Vec<Then> {
+    let task = extended_task(plan, inner);
+    match &task.action {
+        Action::Switch(cases) => {
+            let none = cases.iter().all(|c| c.when.is_some()).then_some(task.then);
+            cases.iter().map(|c| c.then).chain(none).collect()
+        }
+        Action::Try { catch, .. } => [task.then].into_iter().chain(catch.then).collect(),
+        _ if task.condition.is_some() => vec![task.then, Then::Continue],
+        _ => vec![task.then],
     }
 }

@@ -25,21 +25,28 @@ pub fn to_json(graph: &Graph, marks: Option<&Marks>) -> Value {
         put("remarks", block.remarks.iter().map(|r| Value::from(r.clone())).collect());
         put("lists", block.lists.iter().map(list).collect());
         if let Some(marks) = marks {
-            let mark = marks.of(graph, index);
-            put("state", Value::str(mark.state()));
+            let mark = marks.of(index);
+            put("state", Value::str(mark.state.name()));
             for (key, n) in [
                 ("taken", mark.taken),
                 ("skipped", mark.skipped),
                 ("retried", mark.retried),
                 ("failed", mark.failed),
                 ("caught", mark.caught),
+                ("cancelled", mark.cancelled),
             ] {
                 put(key, Value::from(n));
+            }
+            put("tookMs", Value::from(i64::try_from(mark.took.as_millis()).unwrap_or(i64::MAX)));
+            for (key, text) in [("error", &mark.problem), ("now", &mark.now)] {
+                if let Some(text) = text {
+                    put(key, Value::from(text.clone()));
+                }
             }
         }
         Value::from(members)
     });
-    let ways = graph.ways.iter().map(|way| {
+    let ways = graph.ways.iter().enumerate().map(|(number, way)| {
         let kind = match way.kind {
             Kind::Next => "next",
             Kind::Case(_) => "case",
@@ -55,14 +62,19 @@ pub fn to_json(graph: &Graph, marks: Option<&Marks>) -> Value {
         put("kind", Value::str(kind));
         put("label", Value::from(way.label.clone()));
         if let Some(marks) = marks {
-            put("taken", Value::from(marks.went(graph, way)));
+            put("taken", Value::from(marks.went(number) > 0));
+            put("times", Value::from(marks.went(number)));
         }
         Value::from(members)
     });
     let mut members = Map::new();
     members.insert("title".into(), Value::from(graph.title.clone()));
     if let Some(marks) = marks {
-        members.insert("status".into(), Value::str(marks.phase));
+        let mut put = |key: &str, value: Value| drop(members.insert(key.into(), value));
+        put("runId", Value::from(marks.run.to_string()));
+        put("status", Value::str(marks.phase));
+        put("startedAt", Value::from(marks.started.to_string()));
+        put("updatedAt", Value::from(marks.last.to_string()));
     }
     members.insert("tasks".into(), tasks.collect());
     members.insert("ways".into(), ways.collect());

@@ -1,13 +1,13 @@
 //! What a run has done, laid over the graph of its definition.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::{Graph, Kind, Place, Way};
-use crate::machine::{Event, Phase, Run};
+use crate::machine::RunId;
+use crate::time::Timestamp;
 
 /// What a run has done with a task.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Mark {
     /// How often it began.
     pub taken: u32,
@@ -15,27 +15,107 @@ pub struct Mark {
     pub skipped: u32,
     /// How often it was tried again.
     pub retried: u32,
-    /// How often it ended with an error.
+    /// How often it ended with an error, caught or not.
     pub failed: u32,
     /// How often it caught an error.
     pub caught: u32,
-    /// Whether the run waits for it now.
-    pub waiting: bool,
+    /// How often it was ended because the run, or what it stood in, did not need it any more.
+    pub cancelled: u32,
+    /// What became of it last.
+    pub state: State,
+    /// What it does now or waits for, in a few words.
+    pub now: Option<String>,
+    /// The last error that it ended with.
+    pub problem: Option<String>,
+    /// How long all its activations that are over took together.
+    pub took: Duration,
 }
 
-impl Mark {
-    /// In a word: what matters most now.
-    pub fn state(&self) -> &'static str {
+/// What became of a task last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum State {
+    /// The run did not come to it.
+    #[default]
+    Untouched,
+    /// It is done.
+    Taken,
+    /// It is done, after it was tried again.
+    Retried,
+    /// Its `if` did not hold.
+    Skipped,
+    /// It ended with an error, which something around it caught.
+    Caught,
+    /// It ended with an error that nothing caught, or has not yet been caught.
+    Failed,
+    /// It was ended from outside.
+    Cancelled,
+    /// It is under way.
+    Running,
+    /// It waits for a time, an event, or a person.
+    Waiting,
+}
+
+impl State {
+    /// Every state, in the order of a legend.
+    pub const ALL: [State; 9] = [
+        State::Taken,
+        State::Retried,
+        State::Running,
+        State::Waiting,
+        State::Failed,
+        State::Caught,
+        State::Cancelled,
+        State::Skipped,
+        State::Untouched,
+    ];
+
+    /// The state in a word.
+    pub fn name(self) -> &'static str {
         match self {
-            Mark { waiting: true, .. } => "waiting",
-            Mark { failed: 1.., taken, .. } if self.failed >= *taken => "failed",
-            Mark { taken: 1.., retried: 1.., .. } => "retried",
-            Mark { taken: 1.., .. } => "taken",
-            Mark { skipped: 1.., .. } => "skipped",
-            _ => "untouched",
+            State::Untouched => "untouched",
+            State::Taken => "taken",
+            State::Retried => "retried",
+            State::Skipped => "skipped",
+            State::Caught => "caught",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Running => "running",
+            State::Waiting => "waiting",
         }
     }
 
+    /// What the word means, for a legend.
+    pub(super) fn meaning(self) -> &'static str {
+        match self {
+            State::Untouched => "not reached",
+            State::Taken => "done",
+            State::Retried => "done after retries",
+            State::Skipped => "skipped",
+            State::Caught => "failed, caught",
+            State::Failed => "failed",
+            State::Cancelled => "cancelled",
+            State::Running => "running",
+            State::Waiting => "waiting",
+        }
+    }
+
+    /// A sign, for those who do not see the colour.
+    pub(super) fn sign(self) -> &'static str {
+        match self {
+            State::Untouched => "",
+            State::Taken => "✓",
+            State::Retried => "↻",
+            State::Skipped => "–",
+            State::Caught => "!",
+            State::Failed => "✗",
+            State::Cancelled => "⊘",
+            State::Running => "▸",
+            State::Waiting => "◷",
+        }
+    }
+}
+
+impl Mark {
     /// In a few words, with the numbers that are not plain.
     pub fn words(&self) -> Vec<String> {
         let times = |n: u32, what: &str| match n {
@@ -44,116 +124,64 @@ impl Mark {
             n => Some(format!("{what} {n} times")),
         };
         let taken = (self.taken > 1).then(|| format!("taken {} times", self.taken));
-        let waiting = self.waiting.then(|| "waiting".to_owned());
-        [
+        let took =
+            (self.took >= Duration::from_millis(1)).then(|| format!("took {}", super::words::elapsed(self.took)));
+        let counts = [
             taken,
             times(self.skipped, "skipped"),
             times(self.retried, "retried"),
             times(self.failed, "failed"),
             times(self.caught, "error caught"),
-            waiting,
-        ]
-        .into_iter()
-        .flatten()
-        .collect()
+            times(self.cancelled, "cancelled"),
+            took,
+        ];
+        let counts: Vec<String> = counts.into_iter().flatten().collect();
+        let counts = Some(counts.join(", ")).filter(|c| !c.is_empty());
+        [counts, self.problem.clone(), self.now.clone()].into_iter().flatten().collect()
     }
 }
 
 /// A run, as it is laid over a graph.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Marks {
-    /// By the task's reference.
-    tasks: BTreeMap<Arc<str>, Mark>,
-    cases: BTreeSet<(Arc<str>, u32)>,
+    /// Which run.
+    pub run: RunId,
     /// The run's phase: `running`, `completed` …
     pub phase: &'static str,
-    ended: bool,
+    /// Why it faulted or was cancelled.
+    pub reason: Option<Arc<str>>,
+    /// When it started.
+    pub started: Timestamp,
+    /// When its last event was.
+    pub last: Timestamp,
+    /// By block.
+    pub(super) blocks: Vec<Mark>,
+    /// How often it went each way.
+    pub(super) ways: Vec<u32>,
 }
 
 impl Marks {
-    /// Takes an event of the run, with the reference of the task that it is about.
-    pub fn event(&mut self, task: Option<&Arc<str>>, event: &Event) {
-        let Some(task) = task else { return };
-        let mark = self.tasks.entry(task.clone()).or_default();
-        match event {
-            Event::TaskSkipped { .. } => mark.skipped += 1,
-            Event::TaskEntered { .. }
-            | Event::TaskReturned { .. }
-            | Event::EventEmitted { .. }
-            | Event::PolicyDecided { .. }
-            | Event::TaskStarted { .. }
-            | Event::WaitStarted { .. }
-            | Event::ListenStarted { .. }
-            | Event::ApprovalRequested { .. } => mark.taken += 1,
-            Event::CaseTaken { case, .. } => {
-                mark.taken += 1;
-                self.cases.insert((task.clone(), case.unwrap_or(u32::MAX)));
-            }
-            Event::TaskRetried { .. } | Event::TryRetried { .. } => mark.retried += 1,
-            Event::TaskRefused { .. } | Event::TaskFailed { .. } | Event::DeadlinePassed { attempt: false, .. } => {
-                mark.failed += 1;
-            }
-            Event::TaskFaulted { .. } => {
-                // A `raise`, or a task that could not begin, has no other event.
-                mark.taken = mark.taken.max(1);
-                mark.failed += 1;
-            }
-            Event::ErrorCaught { .. } => mark.caught += 1,
-            _ => {}
-        }
-    }
-
-    /// What the run is at now.
-    pub fn state(&mut self, run: &Run) {
-        self.phase = run.phase.name();
-        self.ended = matches!(run.phase, Phase::Completed { .. });
-        for act in &run.acts {
-            let node = run.node_of(act);
-            let composite = run.acts.iter().any(|other| other.parent == Some(act.id));
-            if !composite && node.parent.is_some() {
-                self.tasks.entry(node.pointer.clone()).or_default().waiting = true;
-            }
-        }
-    }
-
     /// What the run has done with a block.
-    pub fn of(&self, graph: &Graph, block: usize) -> Mark {
-        self.tasks.get(&graph.blocks[block].pointer).copied().unwrap_or_default()
+    pub fn of(&self, block: usize) -> &Mark {
+        &self.blocks[block]
     }
 
-    /// Whether the run went that way.
-    pub fn went(&self, graph: &Graph, way: &Way) -> bool {
-        let reached = |place: Place| match place {
-            Place::Start => true,
-            Place::End => self.ended,
-            Place::Block(index) => {
-                let mark = self.of(graph, index);
-                mark.taken + mark.skipped > 0 || mark.waiting
-            }
-        };
-        // That it was left, and not only entered, by an ordinary way.
-        let left = |place: Place| match place {
-            Place::Block(index) => {
-                let mark = self.of(graph, index);
-                mark.taken > mark.failed + u32::from(mark.waiting) || mark.caught > 0
-            }
-            Place::Start | Place::End => true,
-        };
-        let skipped = |place: Place| matches!(place, Place::Block(index) if self.of(graph, index).skipped > 0);
-        let bypass = graph.ways.iter().any(|w| w.from == way.from && w.kind == Kind::Skip);
-        match (way.kind, way.from) {
-            (Kind::Case(number), Place::Block(index)) => {
-                let block = &graph.blocks[index];
-                let cases = graph.ways.iter().filter(|w| w.from == way.from && matches!(w.kind, Kind::Case(_))).count();
-                let none = number as usize + 1 == cases && way.label == "none holds";
-                let taken = if none { u32::MAX } else { number };
-                self.cases.contains(&(block.pointer.clone(), taken))
-            }
-            (Kind::Error, Place::Block(index)) => self.of(graph, index).caught > 0 && reached(way.to),
-            (Kind::Into, from) => reached(from) && reached(way.to),
-            (Kind::Skip, from) => skipped(from) && reached(way.to),
-            (Kind::Next | Kind::Back, from) => (left(from) || (skipped(from) && !bypass)) && reached(way.to),
-            (Kind::Case(_) | Kind::Error, _) => false,
-        }
+    /// How often the run went a way, by its index in [`super::Graph::ways`].
+    pub fn went(&self, way: usize) -> u32 {
+        self.ways[way]
+    }
+
+    /// Which run it is and how it stands, and when that was, in a line each.
+    pub(super) fn lines(&self) -> [String; 2] {
+        let second = |at: Timestamp| at.to_string().get(..19).unwrap_or_default().replace('T', " ");
+        let reason = self.reason.as_ref().map_or_else(String::new, |r| format!(": {}", super::words::line(r)));
+        let took = super::words::elapsed(self.last.since(self.started));
+        let (started, last) = (second(self.started), second(self.last));
+        let open = matches!(self.phase, "running" | "paused");
+        let end = if open { "last event" } else { "ended" };
+        [
+            format!("run {}: {}{reason}", self.run, self.phase),
+            format!("started {started} UTC, {end} {last} UTC ({took})"),
+        ]
     }
 }

@@ -2,95 +2,158 @@
 
 use std::fmt::Write as _;
 
-use super::{Graph, Kind, List, Marks, Place};
+use super::sketch::Sketch;
+use super::{Graph, List, Marks, Place, State};
 
 /// The graph as Mermaid, with a run laid over it if there is one.
 pub fn print(graph: &Graph, marks: Option<&Marks>) -> String {
-    let mut out = String::new();
-    let title = marks.map_or_else(|| graph.title.clone(), |m| format!("{}: {}", graph.title, m.phase));
+    let mut printer = Printer { graph, sketch: Sketch::of(graph, marks), out: String::new(), frames: Vec::new() };
     // A title in front matter is YAML: a quoted text is safe there.
-    writeln!(out, "---\ntitle: {}\n---\nflowchart TD", crate::Value::from(title).to_json()).expect("a string takes it");
-    out.push_str("  start((\" \"))\n");
+    let title = crate::Value::from(printer.sketch.title()).to_json();
+    printer.line(0, &format!("---\ntitle: {title}\n---\nflowchart TD"));
+    printer.line(1, "start((\" \"))");
     for list in &graph.lists {
-        blocks(&mut out, graph, marks, list, 1);
+        printer.blocks(list, 1);
     }
-    out.push_str("  finish(((\" \")))\n");
-    let mut went = Vec::new();
-    for (number, way) in graph.ways.iter().enumerate() {
-        let arrow = match way.kind {
-            Kind::Error | Kind::Skip => "-.->",
-            _ => "-->",
-        };
-        let label = if way.label.is_empty() { String::new() } else { format!("|{}|", text(&way.label)) };
-        writeln!(out, "  {} {arrow}{label} {}", name(way.from), name(way.to)).expect("a string takes it");
-        if marks.is_some_and(|m| m.went(graph, way)) {
-            went.push(number.to_string());
-        }
+    printer.line(1, "finish(((\" \")))");
+    let went = printer.lines();
+    if !printer.frames.is_empty() {
+        printer.line(1, "classDef frame fill:#7f7f7f14,stroke:#7f7f7f99");
+        let frames = printer.frames.join(",");
+        printer.line(1, &format!("class {frames} frame"));
     }
     if let Some(marks) = marks {
-        let colours = [
-            ("taken", "fill:#d7f0dd,stroke:#1a7f37,color:#0b3d1a"),
-            ("retried", "fill:#fff1c9,stroke:#9a6700,color:#4d3300"),
-            ("failed", "fill:#ffd9d6,stroke:#b3261e,color:#5c110c"),
-            ("waiting", "fill:#d6e8ff,stroke:#0b57d0,color:#062e6f"),
-            ("skipped", "fill:#f0f0f0,stroke:#8a8a8a,color:#5a5a5a,stroke-dasharray:4 3"),
-        ];
-        for (state, style) in colours {
-            let of: Vec<String> = (0..graph.blocks.len())
-                .filter(|block| marks.of(graph, *block).state() == state)
-                .map(|block| name(Place::Block(block)))
-                .collect();
-            if !of.is_empty() {
-                writeln!(out, "  classDef {state} {style}\n  class {} {state}", of.join(","))
-                    .expect("a string takes it");
-            }
-        }
-        if !went.is_empty() {
-            writeln!(out, "  linkStyle {} stroke:#1a7f37,stroke-width:3px", went.join(",")).expect("a string takes it");
-        }
+        printer.run(marks, &went);
     }
-    out
+    printer.out
 }
 
-fn blocks(out: &mut String, graph: &Graph, marks: Option<&Marks>, list: &List, depth: usize) {
-    let pad = "  ".repeat(depth);
-    for index in &list.blocks {
-        let block = &graph.blocks[*index];
-        let id = name(Place::Block(*index));
-        let mut lines = vec![format!("<b>{}</b>", text(&block.name))];
-        let what = if block.detail.is_empty() {
-            block.keyword.to_owned()
-        } else {
-            format!("{} {}", block.keyword, block.detail)
-        };
-        lines.push(text(&what));
-        lines.extend(block.remarks.iter().map(|r| format!("<i>{}</i>", text(r))));
-        if let Some(marks) = marks {
-            let words = marks.of(graph, *index).words();
-            if !words.is_empty() {
-                lines.push(text(&words.join(", ")));
+/// How the states of a run look: text and background go together, so that they can be read on light and dark pages.
+fn look(state: State) -> &'static str {
+    match state {
+        State::Taken => "fill:#d7f0dd,stroke:#1a7f37,color:#0b3d1a",
+        State::Retried => "fill:#fff1c9,stroke:#9a6700,color:#4d3300",
+        State::Failed => "fill:#ffd9d6,stroke:#b3261e,color:#5c110c,stroke-width:2px",
+        State::Caught => "fill:#ffe5d0,stroke:#bc4c00,color:#5c2600",
+        State::Cancelled => "fill:#e8e6ee,stroke:#6e6a85,color:#3a3650,stroke-dasharray:2 3",
+        State::Running => "fill:#d6e8ff,stroke:#0b57d0,color:#062e6f,stroke-width:2px",
+        State::Waiting => "fill:#e9ddff,stroke:#6f42c1,color:#351c75,stroke-width:2px",
+        State::Skipped => "fill:#f0f0f0,stroke:#8a8a8a,color:#5a5a5a,stroke-dasharray:5 3",
+        State::Untouched => "opacity:0.55",
+    }
+}
+
+/// A frame shows the page behind it, with the colour of its state.
+fn look_of_frame(state: State) -> String {
+    let stroke = look(state).split(',').find_map(|part| part.strip_prefix("stroke:"));
+    stroke.map_or_else(|| look(state).to_owned(), |colour| format!("fill:{colour}1f,stroke:{colour}"))
+}
+
+struct Printer<'g> {
+    graph: &'g Graph,
+    sketch: Sketch<'g>,
+    out: String,
+    frames: Vec<String>,
+}
+
+impl Printer<'_> {
+    fn line(&mut self, depth: usize, text: &str) {
+        writeln!(self.out, "{:1$}{text}", "", 2 * depth).expect("a string takes it");
+    }
+
+    fn blocks(&mut self, list: &List, depth: usize) {
+        let graph = self.graph;
+        for index in &list.blocks {
+            let block = &graph.blocks[*index];
+            if !block.contains() {
+                self.node(*index, depth);
+                continue;
             }
+            let boxed = self.sketch.is_boxed(*index);
+            let title = text(&self.sketch.frame(*index));
+            self.line(depth, &format!("subgraph f{index}[\"{title}\"]"));
+            self.frames.push(format!("f{index}"));
+            if boxed {
+                self.node(*index, depth + 1);
+            }
+            let framed = |list: &&List| !list.label.is_empty() && !list.blocks.is_empty();
+            let several = block.lists.iter().filter(framed).count() > 1;
+            for (number, inside) in block.lists.iter().enumerate().filter(|(_, list)| !list.blocks.is_empty()) {
+                if several {
+                    self.line(depth + 1, &format!("subgraph f{index}_{number}[\"{}\"]", text(&inside.label)));
+                    self.frames.push(format!("f{index}_{number}"));
+                    self.blocks(inside, depth + 2);
+                    self.line(depth + 1, "end");
+                } else {
+                    self.blocks(inside, depth + 1);
+                }
+            }
+            self.line(depth, "end");
         }
-        let label = lines.join("<br/>");
+    }
+
+    fn node(&mut self, index: usize, depth: usize) {
+        let block = &self.graph.blocks[index];
         let (open, close) = match block.keyword {
-            "switch" => ("{\"", "\"}"),
+            "switch" => ("{{\"", "\"}}"),
             "wait" | "listen" => ("([\"", "\"])"),
             "emit" => ("[/\"", "\"/]"),
-            "raise" => ("{{\"", "\"}}"),
+            "raise" => (">\"", "\"]"),
             "for" | "fork" | "try" | "do" | "extension" => ("[[\"", "\"]]"),
             _ => ("[\"", "\"]"),
         };
-        let inner: Vec<&List> = block.lists.iter().filter(|l| !l.blocks.is_empty()).collect();
-        writeln!(out, "{pad}{id}{open}{label}{close}").expect("a string takes it");
-        for (number, inside) in inner.into_iter().enumerate() {
-            let title = if inside.label.is_empty() {
-                block.name.to_string()
-            } else {
-                format!("{} · {}", block.name, inside.label)
-            };
-            writeln!(out, "{pad}subgraph {id}_{number}[\"{}\"]", text(&title)).expect("a string takes it");
-            blocks(out, graph, marks, inside, depth + 1);
-            writeln!(out, "{pad}end").expect("a string takes it");
+        let label = self.label(index);
+        self.line(depth, &format!("t{index}{open}{label}{close}"));
+    }
+
+    fn label(&self, index: usize) -> String {
+        let (name, what, remarks, run) = self.sketch.text(index);
+        // Where there is a box beside the frame, the frame has the name.
+        let framed = self.graph.blocks[index].contains() && self.sketch.is_boxed(index);
+        let mut lines: Vec<String> = if framed { Vec::new() } else { vec![format!("<b>{}</b>", text(&name))] };
+        lines.push(text(&what));
+        lines.extend(remarks.iter().map(|r| format!("<i>{}</i>", text(r))));
+        lines.extend(run.iter().map(|r| text(r)));
+        lines.join("<br/>")
+    }
+
+    /// Prints the lines; returns the numbers of those that a run went.
+    fn lines(&mut self) -> Vec<String> {
+        let mut went = Vec::new();
+        for (number, line) in self.sketch.lines().into_iter().enumerate() {
+            let arrow = if line.dashed { "-.->" } else { "-->" };
+            let label = if line.label.is_empty() { String::new() } else { format!("|\"{}\"|", text(&line.label)) };
+            self.line(1, &format!("{} {arrow}{label} {}", name(line.from), name(line.to)));
+            if line.went {
+                went.push(number.to_string());
+            }
+        }
+        went
+    }
+
+    fn run(&mut self, marks: &Marks, went: &[String]) {
+        let graph = self.graph;
+        let of = |state: State| (0..graph.blocks.len()).filter(move |block| marks.of(*block).state == state);
+        let used: Vec<State> = State::ALL.into_iter().filter(|state| of(*state).next().is_some()).collect();
+        // A row below everything, held there by lines that nobody sees.
+        for state in &used {
+            let sign = format!("{} {}", state.sign(), state.meaning());
+            self.line(1, &format!("finish ~~~ legend_{}[\"{}\"]", state.name(), text(sign.trim())));
+        }
+        for state in used {
+            self.line(1, &format!("classDef {} {}", state.name(), look(state)));
+            let (boxes, frames): (Vec<usize>, Vec<usize>) = of(state).partition(|block| self.sketch.is_boxed(*block));
+            let boxes: Vec<String> =
+                boxes.iter().map(|b| format!("t{b}")).chain([format!("legend_{}", state.name())]).collect();
+            self.line(1, &format!("class {} {}", boxes.join(","), state.name()));
+            if !frames.is_empty() {
+                let frames: Vec<String> = frames.iter().map(|f| format!("f{f}")).collect();
+                self.line(1, &format!("classDef {}_frame {}", state.name(), look_of_frame(state)));
+                self.line(1, &format!("class {} {}_frame", frames.join(","), state.name()));
+            }
+        }
+        if !went.is_empty() {
+            self.line(1, &format!("linkStyle {} stroke:#1a7f37,stroke-width:3px", went.join(",")));
         }
     }
 }
@@ -103,18 +166,37 @@ fn name(place: Place) -> String {
     }
 }
 
-/// A text within quotes. Mermaid reads entities without `&`, and Markdown after a backtick; whatever could be taken for anything
-/// but itself is an entity.
+/// A text within quotes. Mermaid reads entities without `&`, and Markdown even where nobody asks for it; whatever could be taken
+/// for anything but itself is an entity.
 fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            'a'..='z' | 'A'..='Z' | '0'..='9' | ' ' | '.' | ',' | '-' | '_' | '/' | ':' | '=' | '+' | '?' | '!' => {
-                out.push(c)
-            }
-            c if c.is_alphanumeric() || c == '…' || c == '·' => out.push(c),
-            c => write!(out, "#{};", u32::from(c)).expect("a string takes it"),
+    // `1. x`, `- x` and `+ x` would begin lists.
+    let listed = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let mut word = false;
+    for (at, c) in text.char_indices() {
+        let rest = &text[at + c.len_utf8()..];
+        let inside = word && rest.starts_with(|c: char| c.is_alphanumeric());
+        let plain = match c {
+            'a'..='z' | 'A'..='Z' | '0'..='9' | ' ' | ',' | '/' | '=' | '?' | '!' => true,
+            '.' => listed.len() != text.len() - at || at == 0,
+            '-' | '+' => at > 0,
+            '_' => inside,
+            ':' => true,
+            c => c.is_alphanumeric() || c == '…' || c == '·',
+        };
+        if plain {
+            out.push(c);
+        } else {
+            write!(out, "#{};", u32::from(c)).expect("a string takes it");
         }
+        // An icon, a formula, and a new line, even where the characters are entities: something invisible comes between them.
+        if (c == ':' && rest.starts_with("fa"))
+            || (c == '$' && rest.starts_with('$'))
+            || (c == '\\' && rest.starts_with('n'))
+        {
+            out.push_str("#8288;");
+        }
+        word = c.is_alphanumeric();
     }
     out
 }

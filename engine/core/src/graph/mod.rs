@@ -1,28 +1,34 @@
 //! A definition as a picture: which tasks there are, and which ways lead from one to the next.
 //!
-//! [`Graph::of`] makes the graph of a plan; [`Marks`] lay a run over it. The printers ([`mermaid`], [`dot`], [`svg`], [`to_json`])
-//! show it. Everything is in document order, so the same plan gives the same text.
+//! [`Graph::of`] makes the graph of a plan; [`Trace`] follows a run and gives the [`Marks`] that are laid over it. The printers
+//! ([`mermaid`], [`dot`], [`svg`], [`to_json`]) show it. Everything is in document order, so the same plan gives the same text.
 //!
 //! - Every task is one [`Block`]. Composite tasks contain blocks: their lists, side by side where they are alternatives
 //!   (`catch`) or run together (`fork`).
-//! - [`Way`]s lead from block to block. Those that the order of a list implies are there as well as the jumps.
+//! - A [`Way`] leads from where control is to where it goes next. The last task inside of a composite task leads to what comes
+//!   after the composite task, and back to it only if it is a loop; so following the ways is following a run.
+//! - A `raise` has no way out: who catches it depends on the error. That a `try` catches is a way from the `try` to its handler.
 
 mod build;
 pub mod dot;
 mod json;
 mod marks;
 pub mod mermaid;
+mod sketch;
 pub mod svg;
+mod trace;
+mod words;
 
 use std::sync::Arc;
 
 use crate::definition::plan::NodeId;
 
 pub use json::to_json;
-pub use marks::{Mark, Marks};
+pub use marks::{Mark, Marks, State};
+pub use trace::Trace;
 
 /// The longest label, in characters; longer ones are cut.
-pub const LABEL_MAX: usize = 60;
+pub const LABEL_MAX: usize = 120;
 
 /// A definition as a graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +48,9 @@ pub struct Graph {
 pub struct Block {
     /// The task.
     pub node: NodeId,
-    /// Its reference, as `/do/0/name`.
+    /// The block that it stands in; `None` for the tasks of the workflow itself.
+    pub parent: Option<usize>,
+    /// Its reference, as `/do/0/name`. A task and the extensions around it have the same.
     pub pointer: Arc<str>,
     /// Its name.
     pub name: Arc<str>,
@@ -59,7 +67,7 @@ pub struct Block {
 /// Tasks one after the other.
 #[derive(Clone, Debug, PartialEq)]
 pub struct List {
-    /// What it is, where that is not plain: `catch`, `before`, a branch.
+    /// What it is, where that is not plain: `try`, `catch`, a branch.
     pub label: String,
     /// Indexes into [`Graph::blocks`].
     pub blocks: Vec<usize>,
@@ -83,14 +91,21 @@ pub enum Kind {
     Next,
     /// A case of a `switch`, by its index; the last one past all cases is for when none holds.
     Case(u32),
-    /// To what comes next where a task with a `then` of its own is skipped.
+    /// To what comes next where a task is skipped, if that is elsewhere than where the task leads.
     Skip,
     /// Into a list of a composite task.
     Into,
-    /// From the last task of a loop's list back to the loop, or out of a composite task's list.
+    /// From the end of a loop's list back to the loop.
     Back,
-    /// To the handler of an error.
+    /// To what handles an error.
     Error,
+}
+
+impl Kind {
+    /// Whether it is drawn with dashes: not what the author wrote the list for.
+    fn dashed(self) -> bool {
+        matches!(self, Kind::Error | Kind::Skip)
+    }
 }
 
 /// A way from one place to another.
@@ -106,23 +121,16 @@ pub struct Way {
     pub label: String,
 }
 
-/// A text on one line, cut where it is too long.
-pub(crate) fn line(text: &str) -> String {
-    let mut out = String::new();
-    for (count, word) in text.split_whitespace().enumerate() {
-        if count > 0 {
-            out.push(' ');
-        }
-        out.push_str(word);
-        if out.chars().count() > LABEL_MAX {
-            break;
-        }
+impl Block {
+    /// What it does, in a few words.
+    fn what(&self) -> String {
+        if self.detail.is_empty() { self.keyword.to_owned() } else { format!("{} {}", self.keyword, self.detail) }
     }
-    let out: String = out.chars().filter(|c| !c.is_control()).collect();
-    if out.chars().count() <= LABEL_MAX {
-        return out;
+
+    /// Whether there are tasks inside of it.
+    fn contains(&self) -> bool {
+        self.lists.iter().any(|list| !list.blocks.is_empty())
     }
-    out.chars().take(LABEL_MAX - 1).chain(['…']).collect()
 }
 
 #[cfg(test)]

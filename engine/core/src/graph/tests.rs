@@ -1,7 +1,6 @@
 //! Graphs of small definitions, and what must hold for every one.
 
 use super::*;
-use crate::definition::plan::{Action, Plan};
 use crate::machine::test_plan as plan;
 
 const ALL: &str = "do:
@@ -44,72 +43,92 @@ fn every_way_of_a_definition_is_there_once() {
             "START -> first Next ",
             "first -> loop Next ",
             "loop -> one Into each",
-            "one -> two Next ",
-            "two -> three Skip skipped",
-            "two -> loop Back ",
-            "three -> loop Back ",
             "loop -> choose Next done",
+            "one -> two Next ",
+            "two -> loop Back ",
+            "two -> three Skip if not",
+            "three -> loop Back ",
             "choose -> guarded Case(0) .n >= 2",
             "choose -> END Case(1) .n < 0",
             "choose -> both Case(2) else",
             "guarded -> risky Into ",
-            "risky -> guarded Back ",
-            "guarded -> mend Error ",
-            "mend -> guarded Back ",
-            "guarded -> both Next ",
+            "guarded -> mend Error error 503",
+            "risky -> both Next ",
+            "mend -> both Next ",
             "both -> left Into ",
-            "left -> both Back ",
             "both -> right Into ",
-            "right -> both Back ",
-            "both -> again Next ",
+            "left -> again Next ",
+            "right -> again Next ",
             "again -> first Next ",
         ]
     );
     let remarks = |name: &str| graph.blocks.iter().find(|b| &*b.name == name).expect("a task").remarks.clone();
-    assert_eq!(remarks("guarded"), ["timeout 1 h 30 min", "retries up to 3 times after 2 s", "catches 503"]);
+    assert_eq!(remarks("guarded"), ["timeout 1 h 30 min", "retries up to 3 times after 2 s"]);
     assert_eq!(remarks("two"), ["if .n > 1"]);
-}
-
-/// What holds for the graph of any plan.
-fn holds(plan: &Plan) {
-    let graph = Graph::of(plan);
-    let tasks: Vec<_> = plan.nodes.iter().skip(1).map(|n| n.pointer.clone()).collect();
-    let mut blocks: Vec<_> = graph.blocks.iter().map(|b| b.pointer.clone()).collect();
-    let mut expected = tasks;
-    blocks.sort();
-    expected.sort();
-    assert_eq!(blocks, expected, "every task once");
-    let mut listed: Vec<usize> =
-        graph.lists.iter().chain(graph.blocks.iter().flat_map(|b| &b.lists)).flat_map(|l| l.blocks.clone()).collect();
-    listed.sort_unstable();
-    assert_eq!(listed, (0..graph.blocks.len()).collect::<Vec<_>>(), "every task in one list");
-    for way in &graph.ways {
-        for place in [way.from, way.to] {
-            assert!(!matches!(place, Place::Block(index) if index >= graph.blocks.len()), "{way:?}");
-        }
-    }
-    for (index, block) in graph.blocks.iter().enumerate() {
-        let raises = matches!(plan.node(block.node).action, Action::Raise { .. });
-        let leaves = graph.ways.iter().any(|w| w.from == Place::Block(index));
-        assert_eq!(leaves, !raises, "{}: a way leads on, but from a `raise`", block.pointer);
-    }
-    for text in [mermaid::print(&graph, None), dot::print(&graph, None), svg::print(&graph, None)] {
-        assert!(!text.contains("NaN") && !text.contains("inf\""), "{text}");
-    }
+    let details: Vec<String> = graph.blocks.iter().map(Block::what).collect();
+    assert_eq!(
+        details,
+        [
+            "set n",
+            "for each n in .list",
+            "call test.put",
+            "set n",
+            "set n",
+            "switch",
+            "try",
+            "call test.once",
+            "set mended",
+            "fork the first one wins",
+            "wait 5 s",
+            "listen a.b",
+            "set n",
+        ]
+    );
 }
 
 #[test]
-fn graphs_of_all_kinds_of_tasks_hold() {
-    for body in [
-        ALL,
-        "do:\n  - a: { for: { each: n, in: '[1]' }, do: [ { x: { set: { v: 1 } } } ] }\n  - b: { raise: { error: { type: 'urn:x', status: 500, title: X } } }\n",
-        "do:\n  - a: { switch: [ { x: { when: .a, then: exit } } ] }\n  - b: { try: [ { c: { set: { v: 1 } } } ], catch: { then: a } }\n",
-        "do:\n  - a: { listen: { to: { any: [ { with: { type: x } } ], until: '.n > 3' } }, foreach: { item: e, do: [ { b: { set: { v: 1 } } } ] } }\n",
-        "use: { extensions: [ { log: { extend: set, before: [ { b: { set: { v: 1 } } } ], after: [ { c: { set: { v: 1 } } } ] } } ] }\ndo:\n  - a: { set: { v: 1 } }\n",
-        "do:\n  - ask: { call: approval.request, with: { title: 'May I?' } }\n",
-    ] {
-        holds(&plan(body));
-    }
+fn what_stands_in_an_extension_leads_to_the_task_and_past_it() {
+    let source = "use: { extensions: [ { log: { extend: switch, when: .loud, before: [ { b: { if: .x, set: { v: 1 }, then: exit } } ],
+  after: [ { c: { set: { v: 1 } } } ] } } ] }
+do:
+  - pick: { switch: [ { one: { when: .n == 1, then: end } }, { two: { then: last } } ] }
+  - never: { set: { v: 2 } }
+  - last: { set: { v: 3 } }
+";
+    let graph = Graph::of(&plan(source));
+    assert_eq!(
+        ways(&graph),
+        [
+            "START -> pick Next ",
+            // Into the extension; past it where it does not apply.
+            "pick -> b Into ",
+            "pick -> pick Skip otherwise",
+            // `exit` stands in for the task, which would have gone on as it does without a case.
+            "b -> never Next ",
+            "b -> pick Skip if not",
+            // The task: the end of the run at once; else to what comes afterwards, or on.
+            "pick -> END Case(0) .n == 1",
+            "pick -> c Case(1) else",
+            "pick -> last Case(1) else",
+            "c -> last Next ",
+            "never -> last Next ",
+            "last -> END Next ",
+        ]
+    );
+}
+
+#[test]
+fn a_try_that_only_retries_lets_errors_pass_and_one_with_then_does_not() {
+    let graph = Graph::of(&plan(
+        "do:
+  - a: { try: [ { b: { set: { v: 1 } } } ], catch: { retry: { delay: PT1S, limit: { attempt: { count: 1 } } } } }
+  - c: { try: [ { d: { set: { v: 1 } } } ], catch: { errors: { with: { type: 'https://x.example/errors/late' } }, when: .n > 1, then: a } }
+  - e: { try: [ { f: { set: { v: 1 } } } ], catch: {} }
+",
+    ));
+    let errors: Vec<String> = ways(&graph).into_iter().filter(|w| w.contains("Error")).collect();
+    assert_eq!(errors, ["c -> a Error error late when .n > 1", "e -> END Error error"]);
+    assert_eq!(graph.blocks[0].remarks, ["retries once after 1 s"]);
 }
 
 #[test]
@@ -123,6 +142,7 @@ fn no_text_can_break_out_of_its_label() {
     let line = mermaid.lines().find(|l| l.trim_start().starts_with("t0[")).expect("the task");
     let label = line.trim().strip_prefix("t0[\"<b>").and_then(|l| l.split_once("</b>")).expect("a label").0;
     assert!(!label.contains(['"', '<', '>', '`', '|', '[', ']', '{', '}', '\\', '&', '%']), "{label}");
+    assert!(label.contains('é') && label.contains('漢'), "{label}");
     let dot = dot::print(&graph, None);
     assert!(dot.contains(r#"\"]; end"#), "{dot}");
 }
@@ -133,7 +153,8 @@ fn long_labels_are_cut_and_large_definitions_are_no_trouble() {
     let many: String = (1..500).map(|n| format!("  - t{n}: {{ if: '.x == {n}', set: {{ n: {n} }} }}\n")).collect();
     let many = format!("  - t0: {{ if: '.{long} == 0', set: {{ n: 0 }} }}\n{many}");
     let graph = Graph::of(&plan(&format!("do:\n{many}")));
+    let all = [mermaid::print(&graph, None), dot::print(&graph, None), svg::print(&graph, None)];
+    assert!(all.iter().all(|drawing| drawing.len() < 1_000_000));
     assert_eq!(graph.blocks.len(), 500);
     assert_eq!(graph.blocks[0].remarks[0].chars().count(), LABEL_MAX);
-    assert!(svg::print(&graph, None).len() < 1_000_000);
 }
