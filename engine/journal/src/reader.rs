@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use crate::error::{Error, Result};
 use crate::files::{File, Files, Mode, RealFiles};
-use crate::format::{FrameHeader, SEGMENT_HEADER_BYTES};
+use crate::format::{FrameHeader, SEGMENT_HEADER_BYTES, segment_first};
 use crate::ids::{Lsn, Position};
 use crate::log::Published;
 use crate::mark;
@@ -299,7 +299,7 @@ impl Reader {
         let mut attempts = 0;
         let fresh = loop {
             attempts += 1;
-            let names = files.list().map_err(|e| Error::io("list", &files.describe(), e))?;
+            let names = list_without_gap(&**files)?;
             let known: Vec<_> = table.lock().segments.iter().map(|known| known.info.clone()).collect();
             let kept: Vec<_> = known.into_iter().filter(|info| names.binary_search(&info.name).is_ok()).collect();
             // The last that is known is read again: the check that its successor follows starts from it.
@@ -318,6 +318,16 @@ impl Reader {
         table.lock().replace(fresh);
         Ok(())
     }
+}
+
+/// Lists the files. A listing that another process makes segments beside may miss one and have a later one, because names come in no order; the
+/// second has what was there before it, so what is not newer than the newest of the first has no gap.
+fn list_without_gap(files: &dyn Files) -> Result<Vec<String>> {
+    let list = || files.list().map_err(|e| Error::io("list", &files.describe(), e));
+    let newest = list()?.iter().filter_map(|name| segment_first(name)).max();
+    let mut names = list()?;
+    names.retain(|name| segment_first(name).is_none_or(|first| Some(first) <= newest));
+    Ok(names)
 }
 
 impl Table {

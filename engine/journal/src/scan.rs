@@ -101,7 +101,20 @@ impl Scan {
     }
 
     /// Finds the next frame, in this segment or the one behind it. None at the end.
+    ///
+    /// Another process may write a frame while this one reads it, and then what proves that it was written before this one looks for the proof. So
+    /// damage is what a look that began behind the proof still shows.
     fn find(&mut self) -> Result<Option<FrameHeader>> {
+        match self.find_once() {
+            Err(error) if error.is_damage() => {
+                self.window.forget();
+                self.find_once()
+            }
+            found => found,
+        }
+    }
+
+    fn find_once(&mut self) -> Result<Option<FrameHeader>> {
         if self.reader.bound().is_some_and(|bound| self.next >= bound.next()) {
             return Ok(None);
         }

@@ -6,6 +6,7 @@ mod damage;
 mod format;
 mod index;
 mod kit;
+mod reader;
 mod transfer;
 mod verify;
 mod writer;
