@@ -16,6 +16,8 @@ pub struct Server {
     pub body_bytes_max: usize,
     /// How long the head of a request may take to come in, in milliseconds.
     pub header_ms_max: u64,
+    /// How long the body of a request may take to come in, in milliseconds.
+    pub body_ms_max: u64,
     /// The longest that a request may wait for a result, in milliseconds.
     pub wait_ms_max: u64,
     /// The most connections at the same time; more wait to be taken.
@@ -32,6 +34,7 @@ impl Default for Server {
             // An input of the largest size, and what stands around it.
             body_bytes_max: 17 << 20,
             header_ms_max: 10_000,
+            body_ms_max: 30_000,
             wait_ms_max: 60_000,
             connections_max: 1_024,
             requests_max: 512,

@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use rustls::pki_types::CertificateDer;
@@ -65,6 +67,33 @@ pub(super) async fn recognise(State(daemon): State<Daemon>, mut request: Request
         }
         Err(refusal) => Problem::from(refusal).into_response(),
     }
+}
+
+/// Takes the body in, so that nothing waits for a client that sends slowly, or never, beyond its time.
+pub(super) async fn whole(State(daemon): State<Daemon>, request: Request, next: Next) -> Response {
+    let (head, body) = request.into_parts();
+    let (most, patience) = (daemon.limits.body_bytes_max, Duration::from_millis(daemon.limits.body_ms_max));
+    let problem = match tokio::time::timeout(patience, axum::body::to_bytes(body, most)).await {
+        Ok(Ok(bytes)) => return next.run(Request::from_parts(head, Body::from(bytes))).await,
+        Ok(Err(error)) if is_too_long(&error) => {
+            let detail = format!("the body has more than the {most} bytes of `body_bytes_max` of [server]");
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "It is too large", detail)
+        }
+        Ok(Err(error)) => Problem::bad(format!("the body did not come in whole: {error}")),
+        Err(_) => {
+            let detail = format!("the body took longer than the {patience:?} of `body_ms_max` of [server]");
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "It takes too long", detail)
+        }
+    };
+    let mut response = problem.into_response();
+    // What is still to come of the body is not read.
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn is_too_long(error: &axum::Error) -> bool {
+    let first: &dyn std::error::Error = error;
+    std::iter::successors(Some(first), |e| e.source()).any(|e| e.is::<http_body_util::LengthLimitError>())
 }
 
 /// Takes so many requests at a time, and tells the others to come again.

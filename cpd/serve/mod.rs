@@ -37,7 +37,7 @@ use cpd_connectors::egress::Reach;
 use cpd_engine::Engine;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -147,7 +147,7 @@ impl Listening {
         let Daemon { engine, limits, stopping, .. } = daemon.clone();
         let service = router(daemon);
         let places = Arc::new(Semaphore::new(limits.connections_max));
-        let graceful = Arc::new(GracefulShutdown::new());
+        let graceful = GracefulShutdown::new();
         let renewal = acceptor.clone().map(|acceptor| tokio::spawn(async move { acceptor.watch(RENEWAL).await }));
         loop {
             let place = tokio::select! {
@@ -168,10 +168,10 @@ impl Listening {
                 },
             };
             stream.set_nodelay(true).ok();
-            let (service, acceptor, graceful, limits) =
-                (service.clone(), acceptor.clone(), graceful.clone(), limits.clone());
+            let (service, acceptor, watcher, limits) =
+                (service.clone(), acceptor.clone(), graceful.watcher(), limits.clone());
             tokio::spawn(async move {
-                if let Err(error) = connection(stream, peer, service, acceptor, &graceful, &limits).await {
+                if let Err(error) = connection(stream, peer, service, acceptor, watcher, &limits).await {
                     tracing::debug!(%peer, %error, "a connection ended");
                 }
                 drop(place);
@@ -183,11 +183,9 @@ impl Listening {
             renewal.abort();
         }
         let drain = Duration::from_millis(limits.drain_ms_max);
-        if let Some(graceful) = Arc::into_inner(graceful) {
-            tokio::time::timeout(drain, graceful.shutdown()).await.ok();
-        } else {
-            // Handshakes that are just going on hold their share of it; they have what they came with.
-            tokio::time::sleep(PAUSE).await;
+        // Connections that wait for a request end at once, the others behind their answer.
+        if tokio::time::timeout(drain, graceful.shutdown()).await.is_err() {
+            tracing::warn!(?drain, "requests were still under way when the time for them was over");
         }
         engine.stop().await?;
         Ok(())
@@ -200,7 +198,7 @@ async fn connection(
     peer: SocketAddr,
     service: Router,
     acceptor: Option<Arc<tls::Acceptor>>,
-    graceful: &GracefulShutdown,
+    watcher: Watcher,
     limits: &Server,
 ) -> io::Result<()> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -218,14 +216,14 @@ async fn connection(
         None => {
             let service = service.layer(axum::Extension(Peer { address, certificate: None }));
             let connection = builder.serve_connection(TokioIo::new(stream), serve(service)).into_owned();
-            graceful.watch(connection).await.map_err(failed)
+            watcher.watch(connection).await.map_err(failed)
         }
         Some(acceptor) => {
             let accepted = acceptor.accept(stream).await?;
             let certificate = accepted.certificate.map(Arc::new);
             let service = service.layer(axum::Extension(Peer { address, certificate }));
             let connection = builder.serve_connection(TokioIo::new(accepted.stream), serve(service)).into_owned();
-            graceful.watch(connection).await.map_err(failed)
+            watcher.watch(connection).await.map_err(failed)
         }
     }
 }
@@ -258,6 +256,7 @@ fn router(daemon: Daemon) -> Router {
         .route("/v1/definitions", get(registry::list).post(registry::register))
         .route("/v1/workflows/{namespace}/{name}", get(registry::workflow))
         .route("/v1/policies/{name}/evaluate", post(registry::evaluate))
+        .layer(from_fn_with_state(daemon.clone(), entrance::whole))
         .layer(from_fn_with_state(daemon.clone(), entrance::recognise))
         .layer(from_fn_with_state(room, entrance::bounded));
     Router::new()

@@ -358,7 +358,10 @@ async fn operate(
     Ok(answer(StatusCode::OK, &json!({ "runId": id.to_string(), "status": status })))
 }
 
-const OPERATOR: &str = "asked by an operator";
+/// Why, as the body says it.
+fn reason(body: &Bytes) -> Result<String, Problem> {
+    Ok(text(&object(body, &["reason"])?, "reason")?.unwrap_or_else(|| "asked by an operator".to_owned()))
+}
 
 /// `POST /v1/runs/{run}/cancel`
 pub(super) async fn cancel(
@@ -367,8 +370,8 @@ pub(super) async fn cancel(
     Path(run): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let reason = text(&object(&body, &["reason"])?, "reason")?.unwrap_or_else(|| OPERATOR.to_owned());
-    operate(&daemon, &caller, &run, "run.cancel", async |handle, who| handle.cancel(who, &reason).await).await
+    let why = reason(&body)?;
+    operate(&daemon, &caller, &run, "run.cancel", async |handle, who| handle.cancel(who, &why).await).await
 }
 
 /// `POST /v1/runs/{run}/pause`
@@ -378,8 +381,8 @@ pub(super) async fn pause(
     Path(run): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let reason = text(&object(&body, &["reason"])?, "reason")?.unwrap_or_else(|| OPERATOR.to_owned());
-    operate(&daemon, &caller, &run, "run.pause", async |handle, who| handle.pause(who, &reason).await).await
+    let why = reason(&body)?;
+    operate(&daemon, &caller, &run, "run.pause", async |handle, who| handle.pause(who, &why).await).await
 }
 
 /// `POST /v1/runs/{run}/resume`
@@ -389,8 +392,8 @@ pub(super) async fn resume(
     Path(run): Path<String>,
     body: Bytes,
 ) -> Result<Response, Problem> {
-    let reason = text(&object(&body, &["reason"])?, "reason")?.unwrap_or_else(|| OPERATOR.to_owned());
-    operate(&daemon, &caller, &run, "run.resume", async |handle, who| handle.resume(who, &reason).await).await
+    let why = reason(&body)?;
+    operate(&daemon, &caller, &run, "run.resume", async |handle, who| handle.resume(who, &why).await).await
 }
 
 /// `POST /v1/runs/{run}/resolve`

@@ -62,6 +62,11 @@ impl Daemon {
         self.ask(Method::GET, path, None).await
     }
 
+    /// Asks meanwhile.
+    fn get_later(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
+        tokio::spawn(self.client.get(format!("{}{path}", self.base)).send())
+    }
+
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         self.ask(Method::POST, path, Some(body)).await
     }
@@ -154,6 +159,112 @@ fn a_run_is_started_waited_for_looked_at_and_replayed() {
     place.cpd(&["serve", "--listen", "127.0.0.1:0"]).exits(1).says(&["open the data directory"]);
     daemon.terminate();
     place.cpd(&["audit", "verify"]).exits(0);
+}
+
+#[test]
+fn a_run_is_retried_forked_moved_to_another_version_and_drawn() {
+    let place = local();
+    let daemon = Daemon::start(&place, "127.0.0.1:0");
+    runtime().block_on(async {
+        let all = daemon.client.get(format!("{}/v1/stream", daemon.base)).send().await.expect("a stream");
+        let policy = "cpd: policy/v1\nname: limit\nversion: 1.0.0\nfacts: { n: { type: number } }\n\
+                      threshold: { any: [ n > 3 ] }\n";
+        assert_eq!(daemon.register(policy).await.0, 201);
+        let (status, decision) = daemon.post("/v1/policies/limit/evaluate", json!({ "facts": { "n": 4 } })).await;
+        assert_eq!((status, &decision["outcome"]), (StatusCode::OK, &json!("TRIGGERED")), "{decision}");
+        assert_eq!(daemon.post("/v1/policies/limits/evaluate", json!({ "facts": {} })).await.0, 404);
+
+        let faulty = "  - first: { set: { n: 1 } }\n  - fail: { raise: { error: { type: 'urn:test', status: 400, title: No } } }\n";
+        assert_eq!(daemon.register(&workflow("faulty", faulty)).await.0, 201);
+        let start = async |name: &str| {
+            let (status, started) = daemon.post("/v1/runs", json!({ "workflow": name })).await;
+            assert_eq!(status, 201, "{started}");
+            started["runId"].as_str().expect("a run").to_owned()
+        };
+        let ended = async |run: &str| daemon.get(&format!("/v1/runs/{run}/result?wait=20s")).await.1;
+        let failed = start("faulty").await;
+        assert_eq!(ended(&failed).await["status"], "faulted");
+        for (path, body) in [("retry", json!({})), ("fork", json!({ "from": "fail" })), ("fork", json!({ "from": 1 }))] {
+            let (status, again) = daemon.post(&format!("/v1/runs/{failed}/{path}"), body).await;
+            assert_eq!(status, 201, "{path}: {again}");
+            let run = again["runId"].as_str().expect("a run");
+            assert_eq!(ended(run).await["status"], "faulted", "{path}");
+        }
+        assert_eq!(daemon.post(&format!("/v1/runs/{failed}/fork"), json!({})).await.0, 400);
+        let (status, wrong) = daemon.post(&format!("/v1/runs/{failed}/fork"), json!({ "from": "nothing" })).await;
+        assert!(status.is_client_error() && wrong["detail"].is_string(), "{wrong}");
+        for (format, says) in [("svg", "<svg"), ("mermaid", "flowchart"), ("dot", "digraph"), ("json", "")] {
+            let (status, drawn) = daemon.get(&format!("/v1/runs/{failed}/graph?format={format}")).await;
+            assert!(status == 200 && drawn.to_string().contains(says), "{format}: {drawn}");
+        }
+        assert_eq!(daemon.get(&format!("/v1/runs/{failed}/graph?format=png")).await.0, 400);
+
+        let long = workflow("long", "  - rest: { wait: { minutes: 10 } }\n  - say: { set: { version: 1 } }\n");
+        assert_eq!(daemon.register(&long).await.0, 201);
+        let run = start("long").await;
+        let later = long.replace("'1.0.0'", "'1.1.0'").replace("version: 1 ", "version: 2 ");
+        assert_eq!(daemon.register(&later).await.0, 201);
+        let migrate = format!("/v1/runs/{run}/migrate");
+        assert_eq!(daemon.post(&migrate, json!({ "to": "9.0.0" })).await.0, 404);
+        let (status, moved) = daemon.post(&migrate, json!({ "to": "1.1.0" })).await;
+        assert_eq!((status, &moved["version"]), (StatusCode::OK, &json!("1.1.0")), "{moved}");
+        assert_eq!(daemon.get(&format!("/v1/runs/{run}")).await.1["version"], "1.1.0");
+        assert_eq!(daemon.post(&format!("/v1/runs/{run}/cancel"), json!({ "reason": "enough" })).await.0, 200);
+        assert_eq!(ended(&run).await["status"], "cancelled");
+
+        let ask = "  - ask: { call: approval.request, with: { title: 'Go on?', approvers: { users: [ann] } } }\n";
+        assert_eq!(daemon.register(&workflow("ask", ask)).await.0, 201);
+        let asking = start("ask").await;
+        let delegate = format!("/v1/runs/{asking}/delegate");
+        let (status, not_theirs) = daemon.post(&delegate, json!({ "to": "bob" })).await;
+        assert!(status == 403 && not_theirs["detail"].is_string(), "only who may decide may hand it on: {not_theirs}");
+        assert_eq!(daemon.post(&delegate, json!({})).await.0, 400);
+
+        // All of it was told to those who watch, and the end of the daemon ends what they watch.
+        Command::new("kill").arg(daemon.child.id().to_string()).status().expect("a signal");
+        let told = all.text().await.expect("a stream that ends");
+        for event in ["RunStarted", "RunFaulted", "RunCancelled", "test/long"] {
+            assert!(told.contains(event), "{event} is not in {told}");
+        }
+    });
+    daemon.terminate();
+}
+
+#[test]
+fn who_is_being_served_when_the_daemon_ends_is_answered_and_who_sends_slowly_is_not_waited_for() {
+    use std::io::{Read as _, Write as _};
+    let place = Place::new();
+    place.write(".cpd/cpd.toml", "[auth]\nlocal = true\n[server]\nbody_ms_max = 300\n");
+    let daemon = Daemon::start(&place, "127.0.0.1:0");
+    let address = daemon.base.strip_prefix("http://").expect("http").to_owned();
+    let connect = |head: &str| {
+        let mut stream = std::net::TcpStream::connect(&address).expect("a connection");
+        stream.set_read_timeout(Some(Duration::from_secs(20))).expect("a time-out");
+        stream.write_all(head.as_bytes()).expect("a write");
+        stream
+    };
+    let mut slow = connect("POST /v1/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 100\r\n\r\n{");
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).expect("an answer, and the end of the connection");
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_ms_max"), "{answer}");
+
+    runtime().block_on(async {
+        assert_eq!(daemon.register(&workflow("long", "  - rest: { wait: { minutes: 10 } }\n")).await.0, 201);
+        let (_, started) = daemon.post("/v1/runs", json!({ "workflow": "long" })).await;
+        let run = started["runId"].as_str().expect("a run").to_owned();
+        // A connection that is kept open, without a request, is not waited for either.
+        let mut idle = connect("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+        let mut first = [0; 12];
+        idle.read_exact(&mut first).expect("an answer");
+        let waiting = daemon.get_later(&format!("/v1/runs/{run}/result?wait=25s"));
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let before = std::time::Instant::now();
+        Command::new("kill").arg(daemon.child.id().to_string()).status().expect("a signal");
+        let answer = waiting.await.expect("the task").expect("an answer, not a connection that is cut");
+        assert_eq!(answer.status(), 202);
+        daemon.terminate();
+        assert!(before.elapsed() < Duration::from_secs(8), "it waited for a connection that asks nothing");
+    });
 }
 
 #[test]
