@@ -168,10 +168,10 @@ impl Listening {
                 },
             };
             stream.set_nodelay(true).ok();
-            let (service, acceptor, watcher, limits) =
-                (service.clone(), acceptor.clone(), graceful.watcher(), limits.clone());
+            let (service, acceptor, watcher, limits, stopping) =
+                (service.clone(), acceptor.clone(), graceful.watcher(), limits.clone(), stopping.clone());
             tokio::spawn(async move {
-                if let Err(error) = connection(stream, peer, service, acceptor, watcher, &limits).await {
+                if let Err(error) = connection(stream, peer, service, acceptor, (watcher, stopping), &limits).await {
                     tracing::debug!(%peer, %error, "a connection ended");
                 }
                 drop(place);
@@ -198,7 +198,7 @@ async fn connection(
     peer: SocketAddr,
     service: Router,
     acceptor: Option<Arc<tls::Acceptor>>,
-    watcher: Watcher,
+    (watcher, stopping): (Watcher, CancellationToken),
     limits: &Server,
 ) -> io::Result<()> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
@@ -219,7 +219,11 @@ async fn connection(
             watcher.watch(connection).await.map_err(failed)
         }
         Some(acceptor) => {
-            let accepted = acceptor.accept(stream).await?;
+            let accepted = tokio::select! {
+                accepted = acceptor.accept(stream) => accepted?,
+                // Nothing was asked yet.
+                () = stopping.cancelled() => return Ok(()),
+            };
             let certificate = accepted.certificate.map(Arc::new);
             let service = service.layer(axum::Extension(Peer { address, certificate }));
             let connection = builder.serve_connection(TokioIo::new(accepted.stream), serve(service)).into_owned();

@@ -62,11 +62,6 @@ impl Daemon {
         self.ask(Method::GET, path, None).await
     }
 
-    /// Asks meanwhile.
-    fn get_later(&self, path: &str) -> tokio::task::JoinHandle<reqwest::Result<reqwest::Response>> {
-        tokio::spawn(self.client.get(format!("{}{path}", self.base)).send())
-    }
-
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         self.ask(Method::POST, path, Some(body)).await
     }
@@ -234,7 +229,7 @@ fn a_run_is_retried_forked_moved_to_another_version_and_drawn() {
 fn who_is_being_served_when_the_daemon_ends_is_answered_and_who_sends_slowly_is_not_waited_for() {
     use std::io::{Read as _, Write as _};
     let place = Place::new();
-    place.write(".cpd/cpd.toml", "[auth]\nlocal = true\n[server]\nbody_ms_max = 300\n");
+    place.write(".cpd/cpd.toml", "[auth]\nlocal = true\n[server]\nbody_ms_max = 2000\n");
     let daemon = Daemon::start(&place, "127.0.0.1:0");
     let address = daemon.base.strip_prefix("http://").expect("http").to_owned();
     let connect = |head: &str| {
@@ -248,23 +243,39 @@ fn who_is_being_served_when_the_daemon_ends_is_answered_and_who_sends_slowly_is_
     slow.read_to_string(&mut answer).expect("an answer, and the end of the connection");
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("body_ms_max"), "{answer}");
 
-    runtime().block_on(async {
+    let run = runtime().block_on(async {
         assert_eq!(daemon.register(&workflow("long", "  - rest: { wait: { minutes: 10 } }\n")).await.0, 201);
         let (_, started) = daemon.post("/v1/runs", json!({ "workflow": "long" })).await;
-        let run = started["runId"].as_str().expect("a run").to_owned();
-        // A connection that is kept open, without a request, is not waited for either.
-        let mut idle = connect("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
-        let mut first = [0; 12];
-        idle.read_exact(&mut first).expect("an answer");
-        let waiting = daemon.get_later(&format!("/v1/runs/{run}/result?wait=25s"));
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let before = std::time::Instant::now();
-        Command::new("kill").arg(daemon.child.id().to_string()).status().expect("a signal");
-        let answer = waiting.await.expect("the task").expect("an answer, not a connection that is cut");
-        assert_eq!(answer.status(), 202);
-        daemon.terminate();
-        assert!(before.elapsed() < Duration::from_secs(8), "it waited for a connection that asks nothing");
+        started["runId"].as_str().expect("a run").to_owned()
     });
+    // Connections without a request are not waited for: one that has had an answer, one that never sent anything.
+    let mut idle = connect("GET /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n");
+    idle.read_exact(&mut [0; 12]).expect("an answer");
+    let _silent = connect("");
+    // The daemon asks for the body when it has the head: then the request is under way.
+    let under_way = |request: &str, bytes: usize| {
+        let mut stream = connect(&format!(
+            "{request} HTTP/1.1\r\nhost: 127.0.0.1\r\nexpect: 100-continue\r\ncontent-length: {bytes}\r\n\r\n"
+        ));
+        let mut told = [0; 25];
+        stream.read_exact(&mut told).expect("an answer");
+        assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n");
+        stream
+    };
+    let body = json!({ "workflow": "long" }).to_string();
+    let mut starting = under_way("POST /v1/runs", body.len());
+    let mut waiting = under_way(&format!("GET /v1/runs/{run}/result?wait=25s"), 1);
+    waiting.write_all(b" ").expect("a write");
+    let before = std::time::Instant::now();
+    Command::new("kill").arg(daemon.child.id().to_string()).status().expect("a signal");
+    starting.write_all(body.as_bytes()).expect("a write");
+    for (mut stream, status) in [(starting, "HTTP/1.1 201 "), (waiting, "HTTP/1.1 202 ")] {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer, not a connection that is cut");
+        assert!(answer.starts_with(status), "{answer}");
+    }
+    daemon.terminate();
+    assert!(before.elapsed() < Duration::from_secs(8), "it waited for a connection that asks nothing");
 }
 
 #[test]
